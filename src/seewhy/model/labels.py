@@ -1,0 +1,96 @@
+"""Labels: the classes' names, unique, and how people refer to them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from seewhy.errors import ModelError, TargetError
+
+IMAGENET_TWINS = {134: "n02012849", 517: "n03126707", 638: "n03710637", 639: "n03710721"}
+"""Classes of ImageNet-1k that share a name (crane, maillot): their WordNet ids tell them apart."""
+
+
+class Labels(Sequence[str]):
+    """The names of the classes, in order; no two are equal.
+
+    names: one for each class. Names that occur twice get their id, "crane (n02012849)", or where
+    there is none their class number. ids: of each class, or of some by class number.
+    """
+
+    def __init__(
+        self, names: Iterable[str], ids: Sequence[str] | dict[int, str] | None = None
+    ) -> None:
+        given = [str(name) for name in names]
+        known = dict(enumerate(ids)) if isinstance(ids, Sequence) else dict(ids or {})
+        if len(given) == 1000 and not known:
+            known = IMAGENET_TWINS
+        counts = Counter(given)
+        self._names = tuple(
+            f"{name} ({known.get(number, number)})" if counts[name] > 1 else name
+            for number, name in enumerate(given)
+        )
+        self._ids = known
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._names[index]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self._names[:3])
+        return f"Labels({len(self)}: {shown}{', ...' if len(self) > 3 else ''})"
+
+    def number(self, name: str) -> int:
+        """Return the class of that name or id; upper and lower case matter only where they must.
+
+        Raises TargetError that lists near names.
+        """
+        if name in self._names:
+            return self._names.index(name)
+        for number, known in self._ids.items():
+            if known == name:
+                return number
+        folded = [label.casefold() for label in self._names]
+        wanted = name.casefold()
+        starts = [i for i, label in enumerate(folded) if label == wanted] or [
+            i for i, label in enumerate(folded) if label.startswith(f"{wanted} (")
+        ]
+        if len(starts) == 1:
+            return starts[0]
+        if starts:
+            several = ", ".join(repr(self._names[i]) for i in starts)
+            raise TargetError(f"class {name!r} is one of {several}: say which")
+        near = [i for i, label in enumerate(folded) if wanted in label][:5]
+        near = near or [folded.index(n) for n in difflib.get_close_matches(wanted, folded, 5, 0.6)]
+        if near:
+            hint = "did you mean " + ", ".join(repr(self._names[i]) for i in near) + "?"
+        elif len(self) <= 20:
+            hint = "the classes are " + ", ".join(self._names)
+        else:
+            hint = f"the classes are {self._names[0]!r}, {self._names[1]!r}, ... ({len(self)})"
+        raise TargetError(f"there is no class {name!r}: {hint}")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Labels:
+        """Read a file with a name on each line, or a JSON list, or a JSON object {number: name}.
+
+        Raises ModelError naming the file where it cannot be read.
+        """
+        try:
+            text = Path(path).expanduser().read_text(encoding="utf-8")
+            if not text.lstrip().startswith(("[", "{")):
+                return cls(line.strip() for line in text.splitlines() if line.strip())
+            found = json.loads(text)
+            if isinstance(found, dict):
+                found = [found[key] for key in sorted(found, key=int)]
+            return cls(found)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"labels cannot be read from {path} ({error}): "
+                "give a text file with a name on each line, or a JSON list"
+            ) from error

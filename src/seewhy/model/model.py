@@ -1,0 +1,367 @@
+"""Model: the user's network together with its preprocessing, its labels, and what it offers."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.data.images import find_pictures, read_picture
+from seewhy.errors import LayerError, ModelError, PictureError, SeewhyWarning
+from seewhy.model.labels import Labels
+from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec, LayerTable, layer_table
+from seewhy.model.layout import Reading
+from seewhy.model.outputs import has_class_head, main_output
+from seewhy.model.predictions import Predictions, predictions
+from seewhy.model.prepare import Prepared, Preparer, batched
+from seewhy.model.tape.guard import guard, home, hookable
+from seewhy.model.tape.passes import spend
+from seewhy.model.tape.replay import Plan, make_plan
+from seewhy.model.tape.trace import trace
+from seewhy.model.tape.trees import map_leaves, select_rows, tensors
+from seewhy.run import Run, generator
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What methods may count on: gradients, layers; batch: the fixed number of rows, if it is."""
+
+    gradient: bool = True
+    layers: bool = True
+    batch: int | None = None
+
+
+class Model:
+    """A network and what belongs to it.
+
+    module: any torch module; it is given back exactly as it came. preprocess: makes model input
+    of a picture (see `seewhy.Preprocess`; torchvision, timm and Hugging Face transforms and plain
+    functions work too). labels: names of the classes. name: what to call it. input_shape: of one
+    input, (C, *space), where layers are wanted before any picture has been prepared.
+
+    >>> model = Model(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval(), Preprocess((4, 4)))
+    >>> model.prepare(Image.new("RGB", (8, 8))).tensor.shape
+    torch.Size([1, 3, 4, 4])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        preprocess: Callable[..., Any] | None = None,
+        labels: Sequence[str] | Labels | None = None,
+        *,
+        name: str | None = None,
+        input_shape: tuple[int, ...] | None = None,
+        offers: Offers | None = None,
+    ) -> None:
+        if isinstance(module, Model):
+            raise ModelError("this is a seewhy.Model already: use it as it is")
+        if not isinstance(module, nn.Module):
+            raise ModelError(
+                f"a torch module is expected, not {type(module).__name__}: "
+                "wrap a function in a class derived from torch.nn.Module"
+            )
+        self.module = getattr(module, "_orig_mod", module)  # compiled code calls no hooks
+        self.name = name or type(self.module).__name__
+        self.preprocess = preprocess
+        self.labels = labels if isinstance(labels, Labels) or labels is None else Labels(labels)
+        hooks = hookable(self.module)
+        self.offers = offers or Offers(layers=hooks)
+        self.input_shape = input_shape
+        self._preparer = Preparer(preprocess)
+        self._example: Prepared | None = None
+        self._tables: dict[Any, LayerTable] = {}
+        self._plans: dict[Any, Plan] = {}
+
+    def __repr__(self) -> str:
+        known = f", {len(self.labels)} labels" if self.labels is not None else ""
+        return f"Model({self.name}{known})"
+
+    # ------------------------------------------------------------------ pictures in
+
+    def prepare(self, pictures: Any, **others: Any) -> Prepared:
+        """Return one batch of model input.
+
+        pictures: one or several paths, folders, URLs, bytes, PIL pictures, uint8 arrays; or a
+        floating-point tensor (N, C, *space), which is taken as model input as it is. others: the
+        model's further inputs by name, tensors with N rows.
+        Raises PictureError where pictures cannot be read or do not fit one batch.
+        """
+        prepared = self.prepare_each(pictures, **others)
+        if not prepared:
+            raise PictureError("there are no pictures: give at least one")
+        shapes = {tuple(each.tensor.shape[1:]) for each in prepared}
+        if len(shapes) > 1:
+            raise PictureError(
+                f"the pictures become inputs of different shapes {sorted(shapes)}, which cannot "
+                "share a batch: explain them in one call, or give a preprocessing that resizes"
+            )
+        return batched(prepared)
+
+    def prepare_each(self, pictures: Any, **others: Any) -> list[Prepared]:
+        """Return the input of each picture on its own: shapes may differ."""
+        if is_model_input(pictures):
+            tensor = torch.as_tensor(pictures)
+            if tensor.ndim < 2 or not len(tensor):
+                raise PictureError(
+                    f"a floating-point tensor is model input with a batch axis, (N, C, *space); "
+                    f"this one has the shape {tuple(tensor.shape)}: add the batch axis with [None]"
+                )
+            found = [Prepared(tensor[i : i + 1]) for i in range(len(tensor))]
+        else:
+            read = [read_picture(one) for one in find_pictures(pictures)]
+            found = self._preparer(read)
+        if others:
+            found = [
+                replace(each, others=select_rows(others, torch.tensor([i])))
+                for i, each in enumerate(found)
+            ]
+        if found:
+            self._example = found[0]
+        return found
+
+    def predict(self, prepared: Prepared, top: int = 5) -> Predictions:
+        """Return the `top` most probable classes of each picture: names, numbers, probabilities."""
+        with self.held(), torch.no_grad():
+            prepared = prepared.to(*home(self.module))
+            outputs = self.forward(prepared.tensor, prepared.others)
+        if not has_class_head(outputs):
+            raise ModelError(f"{self.name} has no class scores to predict with")
+        return predictions(main_output(outputs), self.labels, top)
+
+    # ------------------------------------------------------------------ layers
+
+    def layers(self, like: Prepared | None = None) -> list[Layer]:
+        """Return all layers in order of execution, with shapes, kernels, channels, parameters.
+
+        like: an input of the shape in question; by default the last one prepared.
+        """
+        return list(self.table(like).layers)
+
+    def layer(self, spec: LayerSpec = None, like: Prepared | None = None) -> Layer:
+        """Return the layer of that name, module or description; None is the default.
+
+        "relu#2" is the call number 2 (from 0) of a module that is called several times; without a
+        number it is the last. A Layer with a layout is taken as it is.
+        Raises LayerError where there is none, listing near names.
+        """
+        if isinstance(spec, Layer) and (spec.layout is not None or spec in (INPUT, OUTPUT)):
+            return spec
+        if not self.offers.layers:
+            raise LayerError(
+                f"{self.name} offers no layers (TorchScript takes no hooks): use a method that "
+                "needs none, such as 'integrated-gradients'"
+            )
+        table = self.table(like)
+        if spec is None:
+            if table.default is None:
+                raise LayerError(
+                    f"{self.name} has no layer for a map ({table.remark}): name one, or use a "
+                    "method that needs no layer, such as 'integrated-gradients'"
+                )
+            if table.remark:
+                warnings.warn(
+                    f"layer {str(table.default)!r} of {self.name}: {table.remark}",
+                    SeewhyWarning,
+                    stacklevel=2,
+                )
+            return self._unambiguous(table.default, like)
+        found = self._search(spec, table)
+        return self._unambiguous(found, like)
+
+    def head(self, like: Prepared | None = None) -> Layer | None:
+        """Return the layer that gives the class scores, None where there is no single one."""
+        return self.table(like).head
+
+    def find(self, layer: Layer) -> nn.Module:
+        """Return the module of a layer, whatever of its names is used."""
+        for name, module in self.module.named_modules(remove_duplicate=False):
+            if name == layer.name:
+                return module
+        near = difflib.get_close_matches(layer.name, self._names(), 4, 0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "model.layers() lists them"
+        raise LayerError(f"{self.name} has no layer {layer.name!r}: {hint}")
+
+    def table(self, like: Prepared | None = None) -> LayerTable:
+        """Return what one traced forward of two noise pictures told about the layers."""
+        noise = self.noise(2, like)
+        key = self._key(noise)
+        if key not in self._tables:
+            with self.held():
+                traced = trace(self.module, self._runner(noise), self._at_home(noise).tensor)
+                self._tables[key] = layer_table(traced)
+        return self._tables[key]
+
+    # ------------------------------------------------------------------ running
+
+    @contextmanager
+    def held(self, run: Run | None = None) -> Iterator[None]:
+        """Hold the network in evaluation mode, on the run's device, in its precision."""
+        device = torch.device(run.device) if run is not None and run.device else None
+        with guard(self.module, device, run.dtype if run is not None else None):
+            yield
+
+    def forward(self, tensor: Tensor, others: Any = None, *, counted: bool = True) -> Any:
+        """Run the network as it stands, in the caller's grad mode; held by the caller.
+
+        A network of fixed batch gets its rows filled up, and the surplus is cut off again.
+        """
+        rows, fixed = len(tensor), self.offers.batch
+        if counted:
+            spend(forwards=rows)
+        if fixed is not None and rows < fixed:
+            filler = torch.arange(fixed).clamp(max=rows - 1)
+            outputs = self._call(tensor[filler.to(tensor.device)], select_rows(others, filler))
+            return map_leaves(
+                lambda x: x[:rows] if isinstance(x, Tensor) and x.ndim else x, outputs
+            )
+        return self._call(tensor, others)
+
+    def plan(self, layer: Layer, like: Prepared) -> Plan:
+        """Return how to replay from the layer; found once for each shape of input."""
+        noise = self.noise(3, like)
+        key = (*self._key(noise), layer)
+        if key not in self._plans:
+            noise = self._at_home(noise)
+            run = self._runner(noise)
+            two = trace(self.module, run, noise.tensor[:2])
+            three = trace(self.module, run, noise.tensor)
+            pair = noise.rows([0, 1])
+            self._plans[key] = make_plan(self, layer, two, three, pair)
+        return self._plans[key]
+
+    def noise(self, rows: int, like: Prepared | None = None) -> Prepared:
+        """Return seeded noise of the shape of the model's input."""
+        like = like or self._example
+        shape = tuple(like.tensor.shape[1:]) if like is not None else self.input_shape
+        if shape is None:
+            raise LayerError(
+                f"the input shape of {self.name} is not known yet: prepare a picture first, or "
+                "give Model(..., input_shape=(3, 224, 224))"
+            )
+        others = select_rows(like.others, torch.zeros(rows, dtype=torch.long)) if like else None
+        values = torch.randn(rows, *shape, generator=generator(0, 0))
+        return Prepared(values, others, clean=False)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the weights: names, shapes, 64 values spread over each tensor."""
+        digest = hashlib.blake2b(digest_size=8)
+        picked = []
+        for name, tensor in self.module.state_dict().items():
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            flat = tensor.detach().reshape(-1)
+            step = max(1, len(flat) // 64)
+            picked.append(flat[::step].double())
+        if picked:
+            digest.update(torch.cat([p.cpu() for p in picked]).numpy().tobytes())
+        return digest.hexdigest()
+
+    # ------------------------------------------------------------------ helpers
+
+    def _call(self, tensor: Tensor, others: Any) -> Any:
+        try:
+            if others is None:
+                return self.module(tensor)
+            if isinstance(others, dict):
+                return self.module(tensor, **others)
+            return self.module(tensor, *others)
+        except Exception as error:
+            error.add_note(
+                f"while running {self.name} on an input of shape {tuple(tensor.shape)}, "
+                f"{tensor.dtype}, {tensor.device}"
+            )
+            raise
+
+    def _runner(self, noise: Prepared) -> Callable[[Tensor], Any]:
+        def run(tensor: Tensor) -> Any:
+            rows = torch.arange(len(tensor))
+            return self.forward(tensor, self._at_home(noise.rows(rows)).others, counted=False)
+
+        return run
+
+    def _at_home(self, prepared: Prepared) -> Prepared:
+        return prepared.to(*home(self.module))
+
+    def _key(self, noise: Prepared) -> tuple[Any, ...]:
+        others = tuple(tuple(t.shape[1:]) for t in tensors(noise.others))
+        return (tuple(noise.tensor.shape[1:]), others, hash(tuple(map(id, self.module.modules()))))
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.module.named_modules(remove_duplicate=False) if name]
+
+    def _search(self, spec: str | nn.Module | Layer, table: LayerTable) -> Layer:
+        if isinstance(spec, nn.Module):
+            names = [name for name, module in self.module.named_modules() if module is spec]
+            if not names or not names[0]:
+                raise LayerError(
+                    f"this {type(spec).__name__} is not a layer of {self.name}: give one of its "
+                    "own modules, or a name that model.layers() lists"
+                )
+            wanted = Layer(names[0])
+        elif isinstance(spec, Layer):
+            wanted = spec
+        else:
+            if spec in (INPUT.name, OUTPUT.name) and spec not in self._names():
+                return INPUT if spec == INPUT.name else OUTPUT
+            name, _, number = str(spec).partition("#")
+            wanted = Layer(name, call=int(number) if number.isdigit() else -1)
+        module = self.find(wanted)
+        own = next(name for name, each in self.module.named_modules() if each is module)
+        calls = [layer for layer in table.layers if layer.name == own]
+        if not calls:
+            raise LayerError(
+                f"layer {wanted.name!r} of {self.name} does not run when pictures are explained: "
+                "choose one that model.layers() lists"
+            )
+        if wanted.call < 0:
+            return calls[-1]
+        for layer in calls:
+            if layer.call == wanted.call or (layer.call < 0 and wanted.call == 0):
+                return layer
+        raise LayerError(
+            f"layer {wanted.name!r} of {self.name} is called {len(calls)} times: "
+            f"number {wanted.call} does not exist (they count from 0)"
+        )
+
+    def _unambiguous(self, layer: Layer, like: Prepared | None) -> Layer:
+        """Where two readings fit, change places of a picture and see which reading changes there."""
+        if not layer.ambiguous:
+            return layer
+        from seewhy.model.tape.record import record
+
+        base = self._at_home(self.noise(1, like))
+        whole = replace(layer, layout="vector", prefix=0, grid=())
+        agreement: dict[Reading, float] = dict.fromkeys(layer.readings, 0.0)
+        with self.held():
+            before = record(self, base, layers=[whole]).activations[whole]
+            for down, across in ((0.2, 0.7), (0.7, 0.2)):
+                place = _patch(tuple(base.tensor.shape[-2:]), down, across)
+                changed = base.tensor.clone()
+                changed[(..., *place)] += 3
+                after = record(self, base.changed(changed), layers=[whole]).activations[whole]
+                for reading in layer.readings:
+                    change = reading.canonical(after - before).abs().sum(1)[0]
+                    there = change[(..., *_patch(tuple(change.shape[-2:]), down, across))]
+                    agreement[reading] += float(there.sum() / change.sum().clamp(min=1e-30))
+        return layer.read_as(max(layer.readings, key=lambda reading: agreement[reading]))
+
+
+def is_model_input(pictures: Any) -> bool:
+    """Tell whether this is model input: a floating-point tensor or array, or a list of none."""
+    dtype = getattr(pictures, "dtype", None)
+    if isinstance(pictures, Tensor):
+        return pictures.is_floating_point()
+    return dtype is not None and getattr(dtype, "kind", "") == "f"
+
+
+def _patch(size: tuple[int, int], down: float, across: float) -> tuple[slice, slice]:
+    height, width = size
+    top, left = int(down * height), int(across * width)
+    return slice(top, top + max(height // 6, 1)), slice(left, left + max(width // 6, 1))

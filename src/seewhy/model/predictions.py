@@ -1,0 +1,85 @@
+"""Predictions: what the model says about a picture, as names, numbers and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seewhy.model.labels import Labels
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of a picture: its name (its number where names are unknown), number, probability."""
+
+    label: str
+    number: int
+    probability: float
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.probability:.1%}"
+
+
+class Predictions(Sequence[tuple[Prediction, ...]]):
+    """The most probable classes of each picture, the most probable first."""
+
+    def __init__(self, rows: Sequence[tuple[Prediction, ...]]) -> None:
+        self._rows = tuple(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[tuple[Prediction, ...]]:
+        return iter(self._rows)
+
+    def __repr__(self) -> str:
+        return "\n".join(", ".join(str(one) for one in row) for row in self._rows)
+
+
+def probabilities(scores: Tensor) -> Tensor:
+    """Return class probabilities (N, K) of class scores (N, K), (N, 1) or (N,).
+
+    One output is the logit of class 1 against class 0. Rows that already are probabilities (not
+    negative, sum one) stay as they are.
+    """
+    scores = scores.detach().double().reshape(len(scores), -1)
+    if scores.shape[1] == 1:
+        one = scores if already_probabilities(scores) else scores.sigmoid()
+        return torch.cat([1 - one, one], dim=1)
+    return scores if already_probabilities(scores) else scores.softmax(1)
+
+
+def already_probabilities(scores: Tensor) -> bool:
+    """Tell whether scores (N, K) cannot but come from a softmax or a sigmoid (N, 1)."""
+    if scores.shape[1] == 1:
+        return False  # a logit between 0 and 1 looks the same: taken for what networks give
+    ones = torch.ones(len(scores), dtype=scores.dtype, device=scores.device)
+    return bool((scores >= 0).all()) and torch.allclose(scores.sum(1), ones, atol=1e-3)
+
+
+def predictions(scores: Tensor, labels: Labels | None, top: int = 5) -> Predictions:
+    """Return the `top` most probable classes of class scores (N, K), (N, 1) or (N,)."""
+    likely = probabilities(scores)
+    values, numbers = likely.topk(min(top, likely.shape[1]), dim=1)
+    rows = []
+    for each_value, each_number in zip(values.tolist(), numbers.tolist(), strict=True):
+        rows.append(
+            tuple(
+                Prediction(name_of(number, labels), number, value)
+                for value, number in zip(each_value, each_number, strict=True)
+            )
+        )
+    return Predictions(rows)
+
+
+def name_of(number: int, labels: Labels | None) -> str:
+    """Return the name of a class, its number where there is no name."""
+    if labels is not None and number < len(labels):
+        return str(labels[number])
+    return f"class {number}"

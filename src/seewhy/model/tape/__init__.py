@@ -1,0 +1,1 @@
+"""The only place that hooks, patches or switches the modes of the user's network."""

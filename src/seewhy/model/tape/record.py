@@ -1,0 +1,228 @@
+"""Record: one forward that keeps activations at layers, and the gradients of a score there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from seewhy.errors import LayerError, ModelError
+from seewhy.model.layers import INPUT, OUTPUT, Layer
+from seewhy.model.outputs import main_output
+from seewhy.model.tape.guard import hookable, hooked
+from seewhy.model.tape.passes import spend
+from seewhy.model.tape.trees import float_tensors, put
+
+if TYPE_CHECKING:
+    from seewhy.model.model import Model
+    from seewhy.model.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a forward gave: the network's outputs, any structure, and the activations asked for.
+
+    activations: (N, C, *space) by layer, connected to the graph where there is one. clean: whether
+    it comes from the pictures themselves, not from changed ones.
+    """
+
+    outputs: Any
+    activations: Mapping[Layer, Tensor] = field(default_factory=dict)
+    clean: bool = True
+
+    @property
+    def main(self) -> Tensor:
+        """The tensor that answers, usually the logits (N, K)."""
+        return main_output(self.outputs)
+
+
+class Scoring(Protocol):
+    """What `record` needs of a score: a number a row, and the layers that it reads."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers whose activations the score reads."""
+
+    def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
+        """Return (len(rows),): what the outcome of each picture is worth."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Activations and gradients at layers as (N, C, *space), whatever the layer's own layout.
+
+    scores: (N,), None where no score was asked for. Half precision is returned as float32.
+    read: layers that the score reads; captures: what replays keep of these pictures.
+    """
+
+    model: Model
+    prepared: Prepared
+    outcome: Outcome
+    scores: Tensor | None
+    activations: dict[Layer, Tensor]
+    gradients: dict[Layer, Tensor]
+    read: tuple[Layer, ...] = ()
+    captures: dict[Layer, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass
+class Kept:
+    """A layer's tensor in its own layout, and where a gradient can be asked for."""
+
+    tensor: Tensor
+    live: Tensor
+    edge: GradientEdge | Tensor
+
+
+def record(
+    model: Model, prepared: Prepared, score: Scoring | None = None, layers: Iterable[Layer] = ()
+) -> Recording:
+    """Run the model once; keep the layers' activations and the gradients of the score there.
+
+    What comes before the earliest of the layers runs without a graph; only what comes after it is
+    differentiated, and never with respect to a parameter. INPUT and OUTPUT are layers too.
+    Returns tensors of shape (N, C, *space), detached.
+
+    Raises LayerError when a layer was not reached, ModelError when no gradient comes back.
+    """
+    asked = tuple(dict.fromkeys(layers))
+    read = score.layers if score is not None else ()
+    kept: dict[Layer, Kept] = {}
+    rows = torch.arange(len(prepared))
+    with model.held(), torch.inference_mode(False), torch.no_grad():
+        tensor = prepared.tensor.clone() if prepared.tensor.is_inference() else prepared.tensor
+        with keeping(model, kept, [*asked, *read], starts=set(asked)):
+            if INPUT in asked:
+                tensor = _begin(kept, INPUT, tensor)
+            outputs = model.forward(tensor, prepared.others)
+        if OUTPUT in asked:
+            main = main_output(outputs)
+            index = [id(found) for found in float_tensors(outputs)].index(id(main))
+            outputs = put(outputs, {index: _begin(kept, OUTPUT, main)})
+        _check_reached(model, kept, asked)
+        outcome = Outcome(outputs, live(model, kept, read), clean=prepared.clean)
+        if score is None:
+            return Recording(model, prepared, outcome, None, _canonical(kept, asked), {}, read)
+        with torch.enable_grad():
+            scores = score(outcome, rows)
+        gradients = _differentiate(model, scores, kept, asked) if asked else {}
+        activations = _canonical(kept, asked)
+        return Recording(model, prepared, outcome, scores.detach(), activations, gradients, read)
+
+
+def _begin(kept: dict[Layer, Kept], layer: Layer, tensor: Tensor) -> Tensor:
+    """Keep the tensor; from the first layer on there is a graph. Returns what goes on instead.
+
+    What goes on is a copy: work in place after the layer cannot reach what was kept, and a view
+    changed in place later would lose its gradient without a word.
+    """
+    if tensor.requires_grad:
+        edge: GradientEdge | Tensor = get_gradient_edge(tensor)
+        kept_tensor = tensor.detach()
+    else:
+        kept_tensor = edge = (
+            tensor.clone() if tensor.is_inference() else tensor.detach()
+        ).requires_grad_()
+        torch.set_grad_enabled(True)  # noqa: FBT003 - the caller's no_grad() restores it
+        tensor = kept_tensor
+    passed_on = tensor.clone()
+    kept[layer] = Kept(kept_tensor, passed_on, edge)
+    return passed_on
+
+
+@contextmanager
+def keeping(
+    model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer], starts: set[Layer]
+) -> Iterator[None]:
+    """Keep the layers' tensors during one forward; a layer in `starts` begins the graph."""
+    wanted: dict[nn.Module, list[Layer]] = {}
+    for layer in dict.fromkeys(layers):
+        if layer not in (INPUT, OUTPUT):
+            wanted.setdefault(model.find(layer), []).append(layer)
+
+    def keeper(module: nn.Module) -> Callable[..., Any]:
+        number = -1
+
+        def keep(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+            nonlocal number
+            number += 1
+            found = float_tensors(output)
+            changed: dict[int, Tensor] = {}
+            for layer in wanted[module]:
+                if layer.call not in (-1, number) or layer.output >= len(found):
+                    continue
+                tensor = changed.get(layer.output, found[layer.output])
+                if layer in starts or tensor.requires_grad:
+                    changed[layer.output] = _begin(kept, layer, tensor)
+                else:
+                    kept[layer] = Kept(tensor.clone(), tensor, tensor)
+            return put(output, changed) if changed else None
+
+        return keep
+
+    for module in wanted:
+        if not hookable(module):
+            raise LayerError(
+                "TorchScript takes no hooks, so its layers cannot be read: use a method that needs "
+                "no layer, such as 'integrated-gradients'"
+            )
+    with hooked((module, keeper(module)) for module in wanted):
+        yield
+
+
+def live(model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer]) -> dict[Layer, Tensor]:
+    """Return what was kept of the layers as (N, C, *space), connected to the graph."""
+    _check_reached(model, kept, layers)
+    return {layer: layer.reading.canonical(kept[layer].live) for layer in layers}
+
+
+def _check_reached(model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer]) -> None:
+    for layer in layers:
+        if layer not in kept:
+            raise LayerError(
+                f"layer {str(layer)!r} was not reached when {model.name} ran: "
+                "choose one that model.layers() lists"
+            )
+
+
+def _canonical(kept: dict[Layer, Kept], layers: Iterable[Layer]) -> dict[Layer, Tensor]:
+    return {layer: _full(layer.reading.canonical(kept[layer].tensor.detach())) for layer in layers}
+
+
+def _differentiate(
+    model: Model, scores: Tensor, kept: dict[Layer, Kept], layers: tuple[Layer, ...]
+) -> dict[Layer, Tensor]:
+    if not scores.requires_grad:
+        names = ", ".join(str(layer) for layer in layers)
+        raise ModelError(
+            f"no gradient comes from the score back to {names}: either the score does not depend "
+            f"on it, or {model.name} turns gradients off on the way (no_grad, detach); choose a "
+            "later layer, or a method that needs no gradient"
+        )
+    try:
+        found = torch.autograd.grad(
+            scores.sum(), [kept[layer].edge for layer in layers], allow_unused=True
+        )
+    except RuntimeError as error:
+        if "checkpoint" in str(error).lower():
+            raise ModelError(
+                f"{model.name} uses re-entrant activation checkpointing, which gives no gradients "
+                "at its layers: switch checkpointing off"
+            ) from error
+        raise
+    spend(backwards=len(scores))
+    gradients = {}
+    for layer, gradient in zip(layers, found, strict=True):
+        gradient = torch.zeros_like(kept[layer].tensor) if gradient is None else gradient
+        gradients[layer] = _full(layer.reading.canonical(gradient))
+    return gradients
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """Half precision is for the network; what is computed from its layers is not."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -1,0 +1,76 @@
+"""What goes into and comes out of a network: tensors, or any structure of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+
+def map_leaves(change: Callable[[Any], Any], structure: Any) -> Any:
+    """Return the structure with every leaf changed; tuples, lists, dicts and dataclasses are walked.
+
+    Structures known to torch's pytrees, Hugging Face outputs among them, keep their type.
+    """
+
+    def visit(leaf: Any) -> Any:
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            named = {each.name: getattr(leaf, each.name) for each in fields(leaf) if each.init}
+            return replace(leaf, **map_leaves(change, named))
+        return change(leaf)
+
+    return tree_map(visit, structure)
+
+
+def tensors(structure: Any) -> list[Tensor]:
+    """Return the tensors of a structure, in order."""
+    found: list[Tensor] = []
+
+    def note(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        return leaf
+
+    if isinstance(structure, Tensor):
+        return [structure]
+    map_leaves(note, structure)
+    return found
+
+
+def float_tensors(structure: Any) -> list[Tensor]:
+    """Return the floating-point tensors of a structure, in order."""
+    return [tensor for tensor in tensors(structure) if tensor.is_floating_point()]
+
+
+def put(structure: Any, new: dict[int, Tensor]) -> Any:
+    """Return the structure with its i-th floating-point tensor replaced by new[i]."""
+    index = -1
+
+    def swap(leaf: Any) -> Any:
+        nonlocal index
+        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+            index += 1
+            return new.get(index, leaf)
+        return leaf
+
+    return map_leaves(swap, structure)
+
+
+def select_rows(structure: Any, rows: Tensor) -> Any:
+    """Return the structure with the rows (first axis) of every tensor chosen."""
+
+    def choose(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and leaf.ndim:
+            return leaf.index_select(0, rows.to(leaf.device))
+        return leaf
+
+    return map_leaves(choose, structure)
+
+
+def to_device(structure: Any, device: torch.device) -> Any:
+    """Return the structure with every tensor on the device."""
+    return map_leaves(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, structure)
