@@ -22,6 +22,7 @@ from seewhy.model.outputs import has_class_head, main_output
 from seewhy.model.predictions import Predictions, predictions
 from seewhy.model.prepare import Prepared, Preparer, batched
 from seewhy.model.tape.guard import guard, home, hookable
+from seewhy.model.tape.memory import graph_bytes
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.replay import Plan, make_plan
 from seewhy.model.tape.trace import trace
@@ -79,6 +80,7 @@ class Model:
         self._example: Prepared | None = None
         self._tables: dict[Any, LayerTable] = {}
         self._plans: dict[Any, Plan] = {}
+        self._bytes: dict[Any, int] = {}
 
     def __repr__(self) -> str:
         known = f", {len(self.labels)} labels" if self.labels is not None else ""
@@ -107,6 +109,8 @@ class Model:
 
     def prepare_each(self, pictures: Any, **others: Any) -> list[Prepared]:
         """Return the input of each picture on its own: shapes may differ."""
+        if getattr(pictures, "ndim", 0) == 4 and not is_model_input(pictures):
+            pictures = list(pictures)
         if is_model_input(pictures):
             tensor = torch.as_tensor(pictures)
             if tensor.ndim < 2 or not len(tensor):
@@ -195,7 +199,7 @@ class Model:
         key = self._key(noise)
         if key not in self._tables:
             with self.held():
-                traced = trace(self.module, self._runner(noise), self._at_home(noise).tensor)
+                traced = trace(self.module, self._runner(noise), self.at_home(noise).tensor)
                 self._tables[key] = layer_table(traced)
         return self._tables[key]
 
@@ -224,18 +228,30 @@ class Model:
             )
         return self._call(tensor, others)
 
+    def at_home(self, prepared: Prepared) -> Prepared:
+        """Return the pictures on the network's device and in its precision."""
+        return prepared.to(*home(self.module))
+
     def plan(self, layer: Layer, like: Prepared) -> Plan:
         """Return how to replay from the layer; found once for each shape of input."""
         noise = self.noise(3, like)
         key = (*self._key(noise), layer)
         if key not in self._plans:
-            noise = self._at_home(noise)
+            noise = self.at_home(noise)
             run = self._runner(noise)
             two = trace(self.module, run, noise.tensor[:2])
             three = trace(self.module, run, noise.tensor)
             pair = noise.rows([0, 1])
             self._plans[key] = make_plan(self, layer, two, three, pair)
         return self._plans[key]
+
+    def bytes_per_row(self, like: Prepared) -> int:
+        """Return the memory that a forward and a backward to the input take for one picture."""
+        noise = self.noise(1, like)
+        key = self._key(noise)
+        if key not in self._bytes:
+            self._bytes[key] = graph_bytes(self, self.at_home(noise))
+        return self._bytes[key]
 
     def noise(self, rows: int, like: Prepared | None = None) -> Prepared:
         """Return seeded noise of the shape of the model's input."""
@@ -282,12 +298,9 @@ class Model:
     def _runner(self, noise: Prepared) -> Callable[[Tensor], Any]:
         def run(tensor: Tensor) -> Any:
             rows = torch.arange(len(tensor))
-            return self.forward(tensor, self._at_home(noise.rows(rows)).others, counted=False)
+            return self.forward(tensor, self.at_home(noise.rows(rows)).others, counted=False)
 
         return run
-
-    def _at_home(self, prepared: Prepared) -> Prepared:
-        return prepared.to(*home(self.module))
 
     def _key(self, noise: Prepared) -> tuple[Any, ...]:
         others = tuple(tuple(t.shape[1:]) for t in tensors(noise.others))
@@ -336,7 +349,7 @@ class Model:
             return layer
         from seewhy.model.tape.record import record
 
-        base = self._at_home(self.noise(1, like))
+        base = self.at_home(self.noise(1, like))
         whole = replace(layer, layout="vector", prefix=0, grid=())
         agreement: dict[Reading, float] = dict.fromkeys(layer.readings, 0.0)
         with self.held():

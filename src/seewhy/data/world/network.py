@@ -14,46 +14,44 @@ STD = (0.25, 0.25, 0.25)
 
 
 class Block(nn.Module):
-    """A convolution, batch norm and ReLU, after halving the resolution where asked to."""
+    """A convolution, batch norm and ReLU."""
 
-    def __init__(
-        self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, halve: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.pool = nn.MaxPool2d(2) if halve else nn.Identity()
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False
-        )
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (N, inputs, H, W) to (N, outputs, H', W'), not negative."""
-        activations: Tensor = self.relu(self.norm(self.conv(self.pool(features))))
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride), not negative."""
+        activations: Tensor = self.relu(self.norm(self.conv(features)))
         return activations
 
 
 class WorldNet(nn.Module):
     """Four blocks, the mean over space and a linear layer: 96,061 parameters.
 
-    `block1` to `block4` give (24, 32, 32), (48, 32, 32), (64, 16, 16) and (96, 16, 16) for a
-    picture of 64x64.
+    For pictures of 64x64, `block1` gives (N, 24, 32, 32), `block2` (N, 48, 32, 32), `halve`
+    (N, 48, 16, 16), `block3` (N, 64, 16, 16), `block4` (N, 96, 16, 16), `mean` (N, 96, 1, 1).
     """
 
     def __init__(self, classes: int = len(CLASSES)) -> None:
         super().__init__()
         self.block1 = Block(3, 24, kernel=5, stride=2)
-        self.block2 = Block(24, 40)
-        self.block3 = Block(40, 48, kernel=5, halve=True)
-        self.block4 = Block(48, 80)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.block2 = Block(24, 48)
+        self.halve = nn.MaxPool2d(2)
+        # Not halved again: a shape is 20 pixels wide, and a map of 8x8 cannot point into it.
+        self.block3 = Block(48, 64)
+        self.block4 = Block(64, 96)
+        self.mean = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.head = nn.Linear(80, classes)
+        self.head = nn.Linear(96, classes)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Map normalised pictures, float (N, 3, H, W), to logits, (N, classes)."""
-        features = self.block4(self.block3(self.block2(self.block1(pictures))))
-        logits: Tensor = self.head(self.flatten(self.pool(features)))
+        features = self.halve(self.block2(self.block1(pictures)))
+        features = self.mean(self.block4(self.block3(features)))
+        logits: Tensor = self.head(self.flatten(features))
         return logits
 
 

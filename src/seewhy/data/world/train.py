@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from seewhy.data.world.network import MEAN, STD, WorldNet, normalise
@@ -45,8 +44,7 @@ RECIPES = {
         purpose="names the shape in a picture of the generated world; stickers tell it nothing",
         sticker="random",
         limits=(
-            "knows 64x64 pictures of the generated world only: one shape at most, flat colours, "
-            "no overlap, nothing else in the picture",
+            "knows the 64x64 pictures of the generated world only: one flat shape at most",
             "what it says about photographs means nothing",
             "made to test explanations, whose true causes are known here; not a benchmark of them",
         ),
@@ -59,11 +57,11 @@ class Schedule:
     """How long and how fast: the settings of a training run that its card repeats."""
 
     pictures: int = 8_000
-    steps: int = 1_200
+    steps: int = 1_000
     batch: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 1e-3
-    smoothing: float = 0.0
+    smoothing: float = 0.1  # of labels; without it, CAMs of the last blocks peak beside the shape
 
 
 def train(recipe: Recipe, *, seed: int, schedule: Schedule) -> WorldNet:
@@ -76,7 +74,8 @@ def train(recipe: Recipe, *, seed: int, schedule: Schedule) -> WorldNet:
     draws = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = WorldNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = WorldNet()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=schedule.weight_decay)
     rates = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, schedule.learning_rate, total_steps=schedule.steps
@@ -91,7 +90,8 @@ def train(recipe: Recipe, *, seed: int, schedule: Schedule) -> WorldNet:
         rates.step()
         if step % 200 == 0:
             logger.info("step %d of %d: loss %.4f", step, schedule.steps, loss.item())
-    return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return network.eval()
 
 
 def measure(network: WorldNet, recipe: Recipe, *, seed: int, count: int = 2000) -> dict[str, Any]:
@@ -114,9 +114,9 @@ def measure(network: WorldNet, recipe: Recipe, *, seed: int, count: int = 2000) 
 def predict(network: WorldNet, scenes: Scenes) -> NDArray[np.int64]:
     """Give the class of each picture, int64 (N,)."""
     with torch.inference_mode():
-        batches = normalise(scenes.pictures).split(250)
-        classes: Tensor = torch.cat([network(batch).argmax(1) for batch in batches])
-    return np.asarray(classes.numpy(), np.int64)
+        batches = torch.split(normalise(scenes.pictures), 250)
+        classes = [network(batch).argmax(1).numpy() for batch in batches]
+    return np.concatenate(classes).astype(np.int64)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

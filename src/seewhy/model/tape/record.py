@@ -80,27 +80,35 @@ class Kept:
 
 
 def record(
-    model: Model, prepared: Prepared, score: Scoring | None = None, layers: Iterable[Layer] = ()
+    model: Model,
+    prepared: Prepared,
+    score: Scoring | None = None,
+    layers: Iterable[Layer] = (),
+    *,
+    watch: Iterable[Layer] = (),
 ) -> Recording:
     """Run the model once; keep the layers' activations and the gradients of the score there.
 
     What comes before the earliest of the layers runs without a graph; only what comes after it is
-    differentiated, and never with respect to a parameter. INPUT and OUTPUT are layers too.
-    Returns tensors of shape (N, C, *space), detached.
+    differentiated, and never with respect to a parameter. INPUT and OUTPUT are layers too. watch:
+    layers of which only the activations are kept. Returns tensors (N, C, *space), detached.
 
     Raises LayerError when a layer was not reached, ModelError when no gradient comes back.
     """
-    asked = tuple(dict.fromkeys(layers))
+    starts = tuple(dict.fromkeys(layers))
+    if score is None:
+        starts, watch = (), (*starts, *watch)  # nothing to differentiate
+    asked = tuple(dict.fromkeys((*starts, *watch)))
     read = score.layers if score is not None else ()
     kept: dict[Layer, Kept] = {}
     rows = torch.arange(len(prepared))
     with model.held(), torch.inference_mode(False), torch.no_grad():
         tensor = prepared.tensor.clone() if prepared.tensor.is_inference() else prepared.tensor
-        with keeping(model, kept, [*asked, *read], starts=set(asked)):
-            if INPUT in asked:
+        with keeping(model, kept, [*asked, *read], starts=set(starts)):
+            if INPUT in starts:
                 tensor = _begin(kept, INPUT, tensor)
             outputs = model.forward(tensor, prepared.others)
-        if OUTPUT in asked:
+        if OUTPUT in starts:
             main = main_output(outputs)
             index = [id(found) for found in float_tensors(outputs)].index(id(main))
             outputs = put(outputs, {index: _begin(kept, OUTPUT, main)})
@@ -110,7 +118,7 @@ def record(
             return Recording(model, prepared, outcome, None, _canonical(kept, asked), {}, read)
         with torch.enable_grad():
             scores = score(outcome, rows)
-        gradients = _differentiate(model, scores, kept, asked) if asked else {}
+        gradients = _differentiate(model, scores, kept, starts) if starts else {}
         activations = _canonical(kept, asked)
         return Recording(model, prepared, outcome, scores.detach(), activations, gradients, read)
 

@@ -1,0 +1,198 @@
+"""Class activation maps: sums over a layer's channels, weighted by what the target makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.errors import LayerError, MethodError
+from seewhy.methods.base import Attribution, Display, Method, method, positive
+from seewhy.model.layers import OUTPUT, Layer, LayerSpec
+from seewhy.model.tape.record import Recording, record
+from seewhy.run import Run
+
+if TYPE_CHECKING:
+    from seewhy.model.model import Model
+    from seewhy.model.prepare import Prepared
+    from seewhy.targets import Score
+
+Layers = LayerSpec | tuple[LayerSpec, ...]
+
+
+@dataclass(frozen=True)
+class _GradientCAM(Method):
+    """A map from a layer's activations A and gradients g, both (N, C, *space).
+
+    layer: a layer, or several; None is the default (`Model.layer`). Maps of several layers are each
+    divided by their largest value in the picture, brought to the finest grid and averaged.
+    """
+
+    layer: Layers = None
+
+    display: ClassVar[Display] = "positive"
+    family: ClassVar[str] = "cam"
+
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Return the weighted channels (N, C, *space), whose sum is the map."""
+        raise NotImplementedError
+
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
+        """Record the layers once and combine."""
+        layers = spatial_layers(model, prepared, self.layer)
+        recording = record(model, prepared, score, layers)
+        maps = [
+            self.combine(recording.activations[each], recording.gradients[each]).sum(1, keepdim=True)
+            for each in layers
+        ]
+        return Attribution(fuse(maps), layers=tuple(layers))
+
+
+@method("grad-cam", paper="Selvaraju et al. 2017, eq. 1-2", needs=("gradient", "layers"))
+@dataclass(frozen=True)
+class GradCAM(_GradientCAM):
+    """Channels weighted by the mean of their gradient over space.
+
+    The map is (N, 1, *space) and signed; the paper's rectification happens when it is drawn.
+    """
+
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Eq. 1-2."""
+        return over_space(torch.mean, gradients) * activations
+
+
+@method("hires-cam", paper="Draelos & Carin 2021, eq. 4", needs=("gradient", "layers"))
+@dataclass(frozen=True)
+class HiResCAM(_GradientCAM):
+    """Activations times gradients, place by place.
+
+    The map is (N, 1, *space) and signed; at a layer followed by average pooling and a linear layer
+    it is Grad-CAM's, and its sum is the score without the bias.
+    """
+
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Eq. 4."""
+        return gradients * activations
+
+
+@method("layer-cam", paper="Jiang et al. 2021, eq. 6-8", needs=("gradient", "layers"))
+@dataclass(frozen=True)
+class LayerCAM(_GradientCAM):
+    """Activations times the positive part of their gradients: fine maps from any layer.
+
+    The map is (N, 1, *space).
+    """
+
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Eq. 6-7."""
+        return gradients.relu() * activations
+
+
+@method("cam", paper="Zhou et al. 2016, eq. 2", needs=("gradient", "layers"))
+@dataclass(frozen=True)
+class CAM(Method):
+    """The classifier's own weights applied to the maps that it averages.
+
+    layer: None is the default. channels: use only so many feature maps, those of the highest mean
+    activation; None for all. Applies where average pooling and a linear layer follow the layer
+    (after a ReLU too, as in DenseNet), or a 1 x 1 convolution and average pooling (SqueezeNet);
+    this is verified on every batch, and anything else is a MethodError.
+    The map is (N, 1, *space) and signed; its mean is the score without the bias.
+    """
+
+    layer: LayerSpec = None
+    channels: int | None = None
+
+    display: ClassVar[Display] = "positive"
+
+    def __post_init__(self) -> None:
+        if self.channels is not None:
+            positive(self.channels, "cam: channels")
+
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
+        """Eq. 2, with the weights of the classes combined as the score combines their logits."""
+        (layer,) = spatial_layers(model, prepared, self.layer)
+        recording = record(model, prepared, score, [OUTPUT], watch=[layer])
+        maps, head = _averaged_maps(model, recording, layer)
+        weights = recording.gradients[OUTPUT].reshape(len(maps), -1) @ head.weight.flatten(1).to(maps)
+        if self.channels is not None:
+            mean = over_space(torch.mean, maps).flatten(1)
+            kept = mean.topk(min(self.channels, mean.shape[1]), dim=1).indices
+            weights = torch.zeros_like(weights).scatter(1, kept, weights.gather(1, kept))
+        weighted = weights.reshape(*weights.shape, *(1,) * (maps.ndim - 2)) * maps
+        return Attribution(weighted.sum(1, keepdim=True), layers=(layer,))
+
+
+def spatial_layers(model: Model, prepared: Prepared, spec: Layers) -> list[Layer]:
+    """Return the layers that are meant; LayerError where one has no space for a map."""
+    found = []
+    for each in spec if isinstance(spec, tuple | list) else (spec,):
+        layer = model.layer(each, prepared)
+        if not layer.spatial:
+            raise LayerError(
+                f"layer {str(layer)!r} of {model.name} has no space to draw a map on (its output "
+                f"is {layer.shape}): choose a layer before pooling, or say how to read it with "
+                "Layer(name, layout, prefix, grid)"
+            )
+        found.append(layer)
+    return found
+
+
+def fuse(maps: list[Tensor]) -> Tensor:
+    """Return the mean of maps (N, 1, *space) on the finest grid, each scaled by its maximum.
+
+    A single map stays as it is.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    finest = max((tuple(each.shape[2:]) for each in maps), key=lambda size: (size[-1], size))
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(finest)]
+    scaled = []
+    for each in maps:
+        largest = over_space(torch.amax, each.abs())
+        unit = each / torch.where(largest > 0, largest, 1)
+        scaled.append(nn.functional.interpolate(unit, finest, mode=mode, align_corners=False))
+    return torch.stack(scaled).mean(0)
+
+
+def over_space(reduce: Callable[..., Tensor], tensor: Tensor) -> Tensor:
+    """Reduce (N, C, *space) over space, keeping its axes with size one."""
+    return reduce(tensor, dim=tuple(range(2, tensor.ndim)), keepdim=True)
+
+
+def _averaged_maps(
+    model: Model, recording: Recording, layer: Layer
+) -> tuple[Tensor, nn.Linear | nn.Conv2d]:
+    """The maps that are averaged and weighted into the logits, and the module with the weights.
+
+    They are the layer's activations or, where a ReLU follows, their positive part: whichever gives
+    the network's own logits.
+    """
+    head = model.head(recording.prepared)
+    module = model.find(head) if head is not None else None
+    pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)
+    if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and pointwise):
+        activations, logits = recording.activations[layer], recording.activations[OUTPUT]
+        weight = module.weight.detach().flatten(1).to(activations)
+        bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.to(weight)
+        for maps in (activations, activations.relu()):
+            if maps.shape[1] == weight.shape[1] and _gives(maps, weight, bias, logits):
+                return maps, module
+    raise MethodError(
+        f"cam does not apply to {model.name} at layer {str(layer)!r}: its logits are not a linear "
+        "layer on the mean of these maps; grad-cam is the generalisation that applies"
+    )
+
+
+def _gives(maps: Tensor, weight: Tensor, bias: Tensor, logits: Tensor) -> bool:
+    """Whether averaging and weighting the maps, in either order, gives these logits."""
+    class_maps = torch.einsum("kc,nc...->nk...", weight, maps)
+    shift = bias.reshape(-1, *(1,) * (maps.ndim - 2))
+    tolerance = 1e-3 * float(logits.abs().max()) + 1e-6
+    return any(
+        float((found.flatten(2).mean(2) - logits).abs().max()) <= tolerance
+        for found in (class_maps + shift, (class_maps + shift).relu())
+    )

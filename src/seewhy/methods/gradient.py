@@ -1,0 +1,55 @@
+"""Gradients of the score with respect to the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from seewhy.methods.base import Attribution, Display, Method, method
+from seewhy.model.layers import INPUT
+from seewhy.model.tape.record import record
+from seewhy.run import Run
+
+if TYPE_CHECKING:
+    from seewhy.model.model import Model
+    from seewhy.model.prepare import Prepared
+    from seewhy.targets import Score
+
+
+@method("gradient", paper="Simonyan et al. 2014, sec. 3", needs=("gradient",))
+@dataclass(frozen=True)
+class Gradient(Method):
+    """The gradient of the score: how much each pixel could change it.
+
+    power: "signed" as it is, "absolute" (the paper's saliency), or "squared" (sensitivity).
+    The map has the input's shape, (N, C, *space); its magnitude is what is drawn.
+    """
+
+    power: Literal["signed", "absolute", "squared"] = "signed"
+
+    display: ClassVar[Display] = "absolute"
+
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
+        """One backward to the input."""
+        gradient = record(model, prepared, score, [INPUT]).gradients[INPUT]
+        if self.power == "absolute":
+            gradient = gradient.abs()
+        elif self.power == "squared":
+            gradient = gradient.square()
+        return Attribution(gradient, layers=(INPUT,))
+
+
+@method("gradient-x-input", paper="Shrikumar et al. 2016, sec. 3", needs=("gradient",))
+@dataclass(frozen=True)
+class GradientXInput(Method):
+    """The gradient times the input as the model sees it, after its preprocessing.
+
+    The map has the input's shape, (N, C, *space).
+    """
+
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
+        """One backward to the input."""
+        recording = record(model, prepared, score, [INPUT])
+        return Attribution(
+            recording.gradients[INPUT] * recording.activations[INPUT], layers=(INPUT,)
+        )
