@@ -44,7 +44,14 @@ def save_image(image: Image.Image, path: str | PathLike[str], **options: Any) ->
         known = ", ".join(FORMATS)
         what = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
         raise SaveError(f"Cannot save {path} with {what}: end the name in one of {known}.")
-    data = _encoded(image, format_name, options)
+    return write_whole(path, _encoded(image, format_name, options))
+
+
+def write_whole(path: Path, data: bytes) -> Path:
+    """Write a file that is complete or not there; missing folders are made, a link is followed.
+
+    Returns the path. Raises SaveError for a path that cannot be written.
+    """
     try:
         target = path.resolve()  # replacing a link itself would leave its file as it was
         target.parent.mkdir(parents=True, exist_ok=True)

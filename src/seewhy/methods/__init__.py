@@ -1,6 +1,12 @@
-"""The methods, one family a file; importing this registers them all."""
+"""The methods, one family a file; importing this registers them all.
 
-from seewhy.methods.base import Attribution, Method, as_method, method, methods, perform
+Called, the module lists them: `seewhy.methods()`.
+"""
+
+import sys
+from types import ModuleType
+
+from seewhy.methods.base import Attribution, Method, MethodTable, as_method, method, methods, perform
 from seewhy.methods.cam import CAM, GradCAM, HiResCAM, LayerCAM
 from seewhy.methods.gradient import Gradient, GradientXInput
 from seewhy.methods.path import IntegratedGradients
@@ -16,9 +22,20 @@ __all__ = [
     "IntegratedGradients",
     "LayerCAM",
     "Method",
+    "MethodTable",
     "SmoothGrad",
     "as_method",
     "method",
     "methods",
     "perform",
 ]
+
+
+class _Listing(ModuleType):
+    """A module that lists the methods when called: it shares its name with that verb."""
+
+    def __call__(self) -> MethodTable:
+        return methods()
+
+
+sys.modules[__name__].__class__ = _Listing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -24,6 +24,7 @@ from typing import (
 import torch
 from torch import Tensor, nn
 
+from seewhy.draw import markdown
 from seewhy.errors import MethodError
 from seewhy.model.layers import Layer
 from seewhy.model.tape.passes import Passes, counted
@@ -63,6 +64,7 @@ class Method:
 
     name: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    cost: ClassVar[str] = ""
     family: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
     display: ClassVar[Display] = "signed"
@@ -89,10 +91,13 @@ M = TypeVar("M", bound=type[Method])
 _methods: dict[str, type[Method]] = {}
 
 
-def method(name: str, *, paper: str, needs: tuple[str, ...] = ()) -> Callable[[M], M]:
+def method(
+    name: str, *, paper: str, cost: str, needs: tuple[str, ...] = ()
+) -> Callable[[M], M]:
     """Register a frozen dataclass derived from Method under the name its paper gives it.
 
-    needs: what it asks of a model, of "gradient" and "layers". A name taken twice is an error.
+    paper: authors, year and equation. cost: passes for a picture, in words. needs: what it asks of
+    a model, of "gradient" and "layers". A name taken twice is an error.
     """
 
     def register(cls: M) -> M:
@@ -102,7 +107,7 @@ def method(name: str, *, paper: str, needs: tuple[str, ...] = ()) -> Callable[[M
                 f"the method name {name!r} is taken by {known.__module__}.{known.__qualname__}: "
                 "register under another name"
             )
-        cls.name, cls.paper, cls.needs = name, paper, needs
+        cls.name, cls.paper, cls.cost, cls.needs = name, paper, cost, needs
         cls.family = cls.family or cls.__module__.rpartition(".")[2]
         _methods[name] = cls
         return cls
@@ -119,10 +124,48 @@ def _load_all() -> None:
         entry.load()
 
 
-def methods() -> dict[str, type[Method]]:
+class MethodTable(Mapping[str, type[Method]]):
+    """Every method by name; printed, a table of family, needs, cost, settings and paper."""
+
+    columns = ("name", "family", "needs", "cost", "settings", "paper")
+
+    def __init__(self, known: dict[str, type[Method]]) -> None:
+        self._known = known
+
+    def __getitem__(self, name: str) -> type[Method]:
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return one row a method, in words."""
+        return [
+            {
+                "name": name,
+                "family": cls.family,
+                "needs": ", ".join(cls.needs) or "nothing",
+                "cost": cls.cost,
+                "settings": ", ".join(f"{f.name}={_written(_default(f))}" for f in fields(cls)),
+                "paper": cls.paper,
+            }
+            for name, cls in self._known.items()
+        ]
+
+    def __repr__(self) -> str:
+        return markdown(self.columns, self.rows())
+
+    def _repr_markdown_(self) -> str:
+        return repr(self)
+
+
+def methods() -> MethodTable:
     """Return every method by name, in order of registration."""
     _load_all()
-    return dict(_methods)
+    return MethodTable(dict(_methods))
 
 
 def as_method(spec: Method | type[Method] | str) -> Method:

@@ -51,7 +51,12 @@ class _GradientCAM(Method):
         return Attribution(fuse(maps), layers=tuple(layers))
 
 
-@method("grad-cam", paper="Selvaraju et al. 2017, eq. 1-2", needs=("gradient", "layers"))
+@method(
+    "grad-cam",
+    paper="Selvaraju et al. 2017, eq. 1-2",
+    cost="1 forward, 1 backward to the layer",
+    needs=("gradient", "layers"),
+)
 @dataclass(frozen=True)
 class GradCAM(_GradientCAM):
     """Channels weighted by the mean of their gradient over space.
@@ -64,7 +69,12 @@ class GradCAM(_GradientCAM):
         return over_space(torch.mean, gradients) * activations
 
 
-@method("hires-cam", paper="Draelos & Carin 2021, eq. 4", needs=("gradient", "layers"))
+@method(
+    "hires-cam",
+    paper="Draelos & Carin 2021, eq. 4",
+    cost="1 forward, 1 backward to the layer",
+    needs=("gradient", "layers"),
+)
 @dataclass(frozen=True)
 class HiResCAM(_GradientCAM):
     """Activations times gradients, place by place.
@@ -78,7 +88,12 @@ class HiResCAM(_GradientCAM):
         return gradients * activations
 
 
-@method("layer-cam", paper="Jiang et al. 2021, eq. 6-8", needs=("gradient", "layers"))
+@method(
+    "layer-cam",
+    paper="Jiang et al. 2021, eq. 6-8",
+    cost="1 forward, 1 backward to the layer",
+    needs=("gradient", "layers"),
+)
 @dataclass(frozen=True)
 class LayerCAM(_GradientCAM):
     """Activations times the positive part of their gradients: fine maps from any layer.
@@ -91,7 +106,12 @@ class LayerCAM(_GradientCAM):
         return gradients.relu() * activations
 
 
-@method("cam", paper="Zhou et al. 2016, eq. 2", needs=("gradient", "layers"))
+@method(
+    "cam",
+    paper="Zhou et al. 2016, eq. 2",
+    cost="1 forward",
+    needs=("gradient", "layers"),
+)
 @dataclass(frozen=True)
 class CAM(Method):
     """The classifier's own weights applied to the maps that it averages.

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from seewhy.targets import Score
 
 
-@method("gradient", paper="Simonyan et al. 2014, sec. 3", needs=("gradient",))
+@method(
+    "gradient",
+    paper="Simonyan et al. 2014, sec. 3",
+    cost="1 forward, 1 backward",
+    needs=("gradient",),
+)
 @dataclass(frozen=True)
 class Gradient(Method):
     """The gradient of the score: how much each pixel could change it.
@@ -39,7 +44,12 @@ class Gradient(Method):
         return Attribution(gradient, layers=(INPUT,))
 
 
-@method("gradient-x-input", paper="Shrikumar et al. 2016, sec. 3", needs=("gradient",))
+@method(
+    "gradient-x-input",
+    paper="Shrikumar et al. 2016, sec. 3",
+    cost="1 forward, 1 backward",
+    needs=("gradient",),
+)
 @dataclass(frozen=True)
 class GradientXInput(Method):
     """The gradient times the input as the model sees it, after its preprocessing.

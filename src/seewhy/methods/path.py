@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from seewhy.targets import Score
 
 
-@method("integrated-gradients", paper="Sundararajan et al. 2017, eq. 1", needs=("gradient",))
+@method(
+    "integrated-gradients",
+    paper="Sundararajan et al. 2017, eq. 1",
+    cost="steps + 2 forwards, steps backwards",
+    needs=("gradient",),
+)
 @dataclass(frozen=True)
 class IntegratedGradients(Method):
     """The gradient averaged on the straight path from a baseline, times the way from it.

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from seewhy.targets import Score
 
 
-@method("smoothgrad", paper="Smilkov et al. 2017, eq. 1", needs=("gradient",))
+@method(
+    "smoothgrad",
+    paper="Smilkov et al. 2017, eq. 1",
+    cost="samples x the method, 1 forward",
+    needs=("gradient",),
+)
 @dataclass(frozen=True)
 class SmoothGrad(Method):
     """The mean of a method's maps over noisy copies of the picture.

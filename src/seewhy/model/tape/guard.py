@@ -57,6 +57,12 @@ def guard(
             holding.depth -= 1
 
 
+def share_lock(module: nn.Module, other: nn.Module) -> None:
+    """Let two modules that have weights in common wait for each other."""
+    with _holdings_lock:
+        _holdings[module] = _holdings.setdefault(other, _Holding())
+
+
 @contextmanager
 def hooked(pairs: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
     """Hook (module, hook) pairs: hook(module, args, kwargs, output), in this thread only."""

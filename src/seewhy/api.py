@@ -1,0 +1,385 @@
+"""The verbs: explain, compare, summary. Each reads like its own recipe."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from seewhy.comparison import Comparison
+from seewhy.data.images import find_pictures
+from seewhy.errors import MethodError, PictureError, SeewhyError, SeewhyWarning, TargetError
+from seewhy.explanation import Explanation, Explanations, Failure
+from seewhy.methods import Attribution, Method, as_method, perform
+from seewhy.model.geometry import Geometry
+from seewhy.model.layers import LayerSpec
+from seewhy.model.load import load
+from seewhy.model.model import Model, is_model_input
+from seewhy.model.outputs import has_class_head
+from seewhy.model.predictions import predictions
+from seewhy.model.prepare import Prepared, batched
+from seewhy.model.tape.passes import Passes
+from seewhy.run import Progress, Run
+from seewhy.overview import Summary
+from seewhy.targets import Score, Target, TargetSpec, as_target
+
+ModelSpec = Model | nn.Module | str
+Targets = TargetSpec | Sequence[TargetSpec] | Sequence[Sequence[TargetSpec]]
+BATCH = 16
+
+
+def explain(
+    model: ModelSpec,
+    pictures: Any,
+    target: Targets = None,
+    method: Method | type[Method] | str | None = None,
+    *,
+    layer: LayerSpec | tuple[LayerSpec, ...] = None,
+    device: str | None = None,
+    precision: str | None = None,
+    memory: int | None = None,
+    batch: int | None = None,
+    seed: int = 0,
+    others: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Explanation | Explanations:
+    """Say which parts of pictures made the model decide as it did.
+
+    model: a Model, a torch module, or what `load` takes. pictures: one gives an Explanation; a
+    list, a folder or a tensor (N, C, *space) gives Explanations. target: None for what is
+    predicted, a class number or name, a Target, a function of the outputs; a list with one for
+    each picture, or several for one picture (nested for several pictures). method: its name, a
+    string with settings, or an instance; None is Grad-CAM, or integrated gradients where no layer
+    has space. layer: the method's, in short. others: the model's further inputs by name. batch:
+    pictures at a time. The rest is as for `Run`.
+
+    In a list, pictures that fail are left out, warned of, and listed in `.failures`; the errors of
+    a single picture are raised: PictureError, TargetError, LayerError, MethodError.
+
+    >>> why = explain("demo", Image.new("RGB", (64, 64), "gray"), target="disk")
+    >>> why.heatmap().shape
+    (64, 64)
+    """
+    run = Run(device, precision, memory, seed, progress, cancel)
+    model = as_model(model)
+    single = _is_single(pictures)
+    found: list[Explanation] = []
+    failures: list[Failure] = []
+    stream = explain_each(model, pictures, target, method, layer=layer, batch=batch, run=run, others=others)
+    for each in stream:
+        if isinstance(each, Failure):
+            if single:
+                raise each.error
+            failures.append(each)
+        else:
+            found.append(each)
+    if single and len(found) == 1 and not isinstance(target, list | tuple):
+        return found[0]
+    if failures:
+        if not found:
+            raise PictureError("none of the pictures could be explained: " + _listed(failures))
+        warnings.warn(
+            f"{len(failures)} of the pictures could not be explained: {_listed(failures)}",
+            SeewhyWarning,
+            stacklevel=2,
+        )
+    return Explanations(found, failures)
+
+
+def explain_each(
+    model: Model,
+    pictures: Any,
+    target: Targets = None,
+    method: Method | type[Method] | str | None = None,
+    *,
+    layer: LayerSpec | tuple[LayerSpec, ...] = None,
+    batch: int | None = None,
+    run: Run | None = None,
+    others: dict[str, Any] | None = None,
+) -> Iterator[Explanation | Failure]:
+    """Explain pictures one batch at a time and yield each answer, or why there is none.
+
+    As `explain`, for many pictures: nothing is kept between batches.
+    """
+    run = run or Run()
+    if batch is not None and batch < 1:
+        raise MethodError(f"batch is {batch}: give a number of pictures, at least 1")
+    sources = _sources(pictures)
+    targets = _targets_of(target, len(sources))
+    limit = min(batch or BATCH, model.offers.batch or BATCH)
+    for start in range(0, len(sources), limit):
+        ready: list[tuple[int, Prepared]] = []
+        for index in range(start, min(start + limit, len(sources))):
+            try:
+                ready.append((index, _prepare(model, sources[index], index, others)))
+            except SeewhyError as error:
+                yield Failure(_name_of(sources[index], index), error)
+        for group in _of_one_shape(ready):
+            rows = [(prepared, each) for index, prepared in group for each in targets[index]]
+            for part in range(0, len(rows), limit):
+                chunk = rows[part : part + limit]
+                how = _method_for(model, method, layer, chunk[0][0])
+                yield from _explain_batch(
+                    model, batched([p for p, _ in chunk]), [t for _, t in chunk], how, run
+                )
+        run.report(min(start + limit, len(sources)), len(sources), "pictures")
+
+
+def compare(
+    model: ModelSpec,
+    picture: Any,
+    methods: Sequence[Method | type[Method] | str] = (
+        "grad-cam",
+        "layer-cam",
+        "gradient",
+        "smoothgrad",
+        "integrated-gradients",
+    ),
+    target: TargetSpec = None,
+    **options: Any,
+) -> Comparison:
+    """Explain one picture by several methods, for one panel and one table.
+
+    options: as for `explain`. A method that does not apply is left out of the panel and named,
+    with the reason, in `.failures`. Raises the first error where no method applies.
+
+    >>> compare("demo", Image.new("RGB", (64, 64), "gray"), ["grad-cam", "gradient"], target=0)
+    ... # doctest: +SKIP
+    """
+    model = as_model(model)
+    if not methods:
+        raise MethodError("there is nothing to compare: give at least one method")
+    found: list[Explanation] = []
+    failures: list[Failure] = []
+    for each in methods:
+        how = as_method(each)
+        try:
+            answer = explain(model, picture, target, how, **options)
+        except (MethodError, SeewhyError) as error:
+            if isinstance(error, PictureError | TargetError):
+                raise
+            failures.append(Failure(str(how), error))
+            continue
+        if not isinstance(answer, Explanation):
+            raise PictureError("compare takes one picture: call it for each")
+        found.append(answer)
+    if not found:
+        raise failures[0].error
+    return Comparison(found, failures)
+
+
+def summary(model: ModelSpec, picture: Any = None) -> Summary:
+    """List the model's layers in order of execution, with shapes, kernels, channels, parameters.
+
+    picture: needed where the model's input shape is not known. The layer that methods use by
+    default is marked.
+    """
+    model = as_model(model)
+    like = model.prepare(picture) if picture is not None else None
+    return Summary.of(model, like)
+
+
+def as_model(model: ModelSpec) -> Model:
+    """Return a Model: itself, a torch module with no preprocessing, or what `load` finds."""
+    if isinstance(model, Model):
+        return model
+    return load(model)
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _explain_batch(
+    model: Model, prepared: Prepared, targets: list[Target], how: Method, run: Run
+) -> Iterator[Explanation]:
+    began = time.perf_counter()
+    with model.held(run):
+        score = Score(targets, model, prepared)
+        found = perform(how, model, prepared, score, run)
+        score.bind(model, model.at_home(prepared))
+    seconds = (time.perf_counter() - began) / len(prepared)
+    _warn_of_constant_maps(found, how, model, prepared)
+    assert score.clean is not None
+    assert score.values is not None
+    headed = has_class_head(score.clean.outputs)
+    tops = predictions(score.clean.main, model.labels) if headed else [()] * len(prepared)
+    weights, versions = model.fingerprint(), _versions()
+    for row in range(len(prepared)):
+        relevance = found.relevance[row].detach().cpu()
+        original = prepared.originals[row] if prepared.originals else None
+        geometry = prepared.geometries[row] if prepared.geometries else None
+        picture = original.image if original is not None else _as_picture(prepared.tensor[row])
+        if geometry is None and prepared.tensor.ndim == 4:
+            size = (int(prepared.tensor.shape[2]), int(prepared.tensor.shape[3]))
+            geometry = Geometry.stretched(size, size)
+        yield Explanation(
+            relevance=relevance,
+            method=str(how),
+            target=score.names[row],
+            score=float(score.values[row]),
+            prediction=tops[row],
+            picture=picture,
+            source=original.source if original is not None else f"picture {row}",
+            geometry=geometry,
+            size=tuple(prepared.tensor.shape[2:]),
+            layers=tuple(str(each) for each in found.layers),
+            display=how.display,
+            checks={name: float(value[row]) for name, value in found.checks.items()},
+            passes=_shared(found.passes, len(prepared)),
+            seconds=seconds,
+            model=model.name,
+            weights=weights,
+            seed=run.seed,
+            versions=versions,
+        )
+
+
+def _method_for(
+    model: Model,
+    method: Method | type[Method] | str | None,
+    layer: LayerSpec | tuple[LayerSpec, ...],
+    prepared: Prepared,
+) -> Method:
+    if method is None:
+        mapped = model.offers.layers and (layer is not None or model.table(prepared).default)
+        method = "grad-cam" if mapped else "integrated-gradients"
+    how = as_method(method)
+    if layer is None:
+        return how
+    if not any(each.name == "layer" for each in fields(how)):
+        raise MethodError(f"{how.name} uses no layer: leave layer={layer!r} out")
+    return replace(how, layer=layer)  # type: ignore[call-arg]
+
+
+def _prepare(
+    model: Model, source: Any, index: int, others: dict[str, Any] | None
+) -> Prepared:
+    own = None
+    if others is not None:
+        own = {
+            name: value[index : index + 1] if isinstance(value, Tensor) and value.ndim else value
+            for name, value in others.items()
+        }
+    prepared = model.prepare([source] if not is_model_input(source) else source)
+    return replace(prepared, others=own)
+
+
+def _of_one_shape(ready: list[tuple[int, Prepared]]) -> list[list[tuple[int, Prepared]]]:
+    """Group neighbours of one input shape: they share a batch, and the order stays."""
+    groups: list[list[tuple[int, Prepared]]] = []
+    for each in ready:
+        if groups and groups[-1][0][1].tensor.shape == each[1].tensor.shape:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    return groups
+
+
+def _sources(pictures: Any) -> list[Any]:
+    if is_model_input(pictures):
+        tensor = torch.as_tensor(pictures)
+        if tensor.ndim < 2:
+            raise PictureError(
+                f"a floating-point tensor is model input with a batch axis, (N, C, *space); this "
+                f"one has the shape {tuple(tensor.shape)}: add the batch axis with [None]"
+            )
+        return [tensor[i : i + 1] for i in range(len(tensor))]
+    if getattr(pictures, "ndim", 0) == 4:
+        return list(pictures)
+    found = find_pictures(pictures)
+    if not found:
+        raise PictureError("there are no pictures: give at least one")
+    return found
+
+
+def _is_single(pictures: Any) -> bool:
+    if isinstance(pictures, str | Path):
+        return find_pictures(pictures) == [pictures]  # folders and patterns are several
+    if hasattr(pictures, "dtype"):
+        return not is_model_input(pictures) and pictures.ndim < 4
+    return not isinstance(pictures, Sequence) or isinstance(pictures, bytes | bytearray)
+
+
+def _targets_of(target: Targets, count: int) -> list[list[Target]]:
+    """The targets of each picture."""
+    if not isinstance(target, list | tuple):
+        return [[as_target(target)]] * count
+    if not target:
+        raise TargetError("the list of targets is empty: give one for each picture, or None")
+    nested = any(isinstance(each, list | tuple) for each in target)
+    if count == 1 and not nested:
+        return [[as_target(each) for each in target]]
+    if len(target) != count:
+        raise TargetError(
+            f"{len(target)} targets for {count} pictures: give one for all, or one (or a list) "
+            "for each picture"
+        )
+    shared: dict[Any, Target] = {}  # equal targets are bound together
+
+    def of(spec: Any) -> Target:
+        if isinstance(spec, int | str | None):
+            return shared.setdefault(spec, as_target(spec))
+        return as_target(spec)
+
+    return [[of(e) for e in each] if isinstance(each, list | tuple) else [of(each)] for each in target]
+
+
+def _warn_of_constant_maps(
+    found: Attribution, how: Method, model: Model, prepared: Prepared
+) -> None:
+    flat = found.relevance.flatten(1)
+    if flat.shape[1] < 2:
+        return
+    constant = (flat.amax(1) == flat.amin(1)).nonzero().flatten().tolist()
+    if constant:
+        names = [
+            original.source if original is not None else f"picture {row}"
+            for row, original in enumerate(prepared.originals or [None] * len(prepared))
+        ]
+        warnings.warn(
+            f"the {how.name} map of {', '.join(names[i] for i in constant[:3])} is the same "
+            f"everywhere: {model.name} gives its score without looking at the picture there, or "
+            "its gradient has vanished; try another layer, target or method",
+            SeewhyWarning,
+            stacklevel=4,
+        )
+
+
+def _as_picture(row: Tensor) -> Image.Image | None:
+    """Model input as a picture to draw on, stretched to 0..255; None where it is none."""
+    if row.ndim != 3 or row.shape[0] not in (1, 3):
+        return None
+    values = row.detach().float().cpu()
+    low, high = float(values.amin()), float(values.amax())
+    levels = ((values - low) / max(high - low, 1e-12) * 255).round().byte().permute(1, 2, 0)
+    return Image.fromarray(np.repeat(levels.numpy(), 3 // row.shape[0], axis=2))
+
+
+def _shared(passes: Passes, count: int) -> Passes:
+    """The passes of one picture of a batch."""
+    parts = (passes.forwards, passes.backwards, passes.replays)
+    return Passes(*(-(-each // count) for each in parts))
+
+
+def _versions() -> dict[str, str]:
+    from seewhy import __version__
+
+    return {"seewhy": __version__, "torch": torch.__version__}
+
+
+def _name_of(source: Any, index: int) -> str:
+    return str(source) if isinstance(source, str | Path) else f"picture {index}"
+
+
+def _listed(failures: Sequence[Failure]) -> str:
+    more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+    return "; ".join(str(each) for each in failures[:3]) + more

@@ -1,0 +1,399 @@
+"""Loading: from a reference to a Model. Files are read without running code from them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.errors import MissingDependencyError, ModelError
+from seewhy.model.labels import Labels
+from seewhy.model.model import Model, Offers
+from seewhy.model.prepare import Preprocess
+from seewhy.model.tape.cut import Headless
+
+FORMS = (
+    '"demo", "torchvision/resnet50", "timm/resnet18.a1_in1k", "hf/google/vit-base-patch16-224", '
+    '"torchvision/resnet50@weights.safetensors", "package.module:callable@weights.pth", '
+    'or a file "model.pt2"'
+)
+
+
+def load(
+    reference: str | Path | nn.Module | Model,
+    *,
+    preprocess: Callable[..., Any] | None = None,
+    labels: Any = None,
+    allow_pickle: bool = False,
+) -> Model:
+    """Return the model behind a reference.
+
+    reference: "demo"; "torchvision/NAME", "timm/NAME", "hf/REPOSITORY or folder", with
+    "?weights=none" for an untrained network and "@FILE" for weights of your own; a Python path
+    "package.module:callable", called without arguments, with "@FILE"; a file of torch.export
+    (.pt2), TorchScript, or a pickled module, which runs code and needs allow_pickle=True; a torch
+    module. preprocess and labels replace those that come with it; labels may be a file.
+
+    Raises ModelError that says what to do, MissingDependencyError with the pip command.
+
+    >>> load("demo").labels
+    Labels(5: disk, square, triangle, ...)
+    """
+    if isinstance(reference, Model):
+        return reference
+    if isinstance(reference, nn.Module):
+        model = Model(reference)
+    else:
+        model = _find(str(reference), allow_pickle=allow_pickle)
+    if preprocess is not None or labels is not None:
+        known = Labels.read(labels) if isinstance(labels, str | Path) else labels
+        model = Model(
+            model.module,
+            preprocess or model.preprocess,
+            known if known is not None else model.labels,
+            name=model.name,
+            input_shape=model.input_shape,
+            offers=model.offers,
+        )
+    return model
+
+
+def embedder(model: Model | nn.Module | str) -> Model:
+    """Return the classifier cut before its head: its output is the embedding (N, D).
+
+    The module stays as it is and is shared. For targets.Similarity and targets.Difference.
+    Raises ModelError where the model has no head through which everything passes.
+
+    >>> embedder(load("demo")).prepare(Image.new("RGB", (64, 64))).tensor.shape
+    torch.Size([1, 3, 64, 64])
+    """
+    model = model if isinstance(model, Model) else load(model)
+    head = model.head()
+    if head is None:
+        raise ModelError(
+            f"{model.name} has no single head to cut off: give the embedding network itself"
+        )
+    return Model(
+        Headless(model.module, head.name),
+        model.preprocess,
+        name=f"{model.name} before {head.name}",
+        input_shape=model.input_shape,
+        offers=model.offers,
+    )
+
+
+def _find(reference: str, *, allow_pickle: bool) -> Model:
+    name, at, weights = reference.partition("@")
+    name, _, query = name.partition("?")
+    trained = _trained(query, reference)
+    file = Path(weights).expanduser() if at else None
+    if file is not None and not file.is_file():
+        raise ModelError(f"there is no file {file}: give the path of the weights after '@'")
+    source, slash, rest = name.partition("/")
+    if name == "demo":
+        model = _demo()
+    elif slash and source in _SOURCES and rest:
+        model = _SOURCES[source](rest, trained and file is None)
+    elif ":" in name and not Path(name).exists():
+        model = _python(name)
+    elif Path(name).expanduser().exists():
+        if file is not None:
+            raise ModelError(f"{name} is a file already: give the architecture before '@'")
+        return _file(Path(name).expanduser(), allow_pickle=allow_pickle)
+    else:
+        near = difflib.get_close_matches(name, ["demo", *_SOURCES], 1, 0.5)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ModelError(f"there is no model {reference!r}{hint}: a model is {FORMS}")
+    if file is not None:
+        _fill(model.module, file)
+        model.name = f"{model.name}@{file.name}"
+    return model
+
+
+def _trained(query: str, reference: str) -> bool:
+    if not query:
+        return True
+    key, _, value = query.partition("=")
+    if key != "weights" or value not in ("none", "default"):
+        raise ModelError(
+            f"{query!r} in {reference!r} is not understood: after '?' comes weights=none or "
+            "weights=default"
+        )
+    return value == "default"
+
+
+# ---------------------------------------------------------------------- libraries
+
+
+def _demo() -> Model:
+    from seewhy.data import world
+
+    size, classes = world.SIZE, world.CLASSES
+    preprocess = Preprocess(size, mean=world.MEAN, std=world.STD)
+    shape = (3, size, size)
+    return Model(world.load_network("object"), preprocess, classes, name="demo", input_shape=shape)
+
+
+def _torchvision(name: str, trained: bool) -> Model:  # noqa: FBT001
+    models = _library("torchvision.models", "torchvision", "torchvision/... models")
+    try:
+        build = models.get_model_builder(name)
+        enum = models.get_model_weights(name)
+    except ValueError as error:
+        raise ModelError(
+            f"torchvision has no model {name!r}: {_near(name, models.list_models())}"
+        ) from error
+    weights = enum.DEFAULT if len(enum) else None
+    if trained:
+        if weights is None:
+            raise ModelError(f"torchvision has no weights for {name}: add ?weights=none or @FILE")
+        module = _fetched(lambda: build(weights=weights), f"torchvision/{name}")
+    else:
+        silent = {"weights_backbone": None} if "backbone" in build.__code__.co_varnames else {}
+        module = build(weights=None, **silent)
+    meta = weights.meta if weights is not None else {}
+    classes = meta.get("categories")
+    preprocess = weights.transforms() if weights is not None else None
+    crop = getattr(preprocess, "crop_size", None)
+    shape = (3, crop[0], crop[0]) if crop else None
+    return Model(
+        module.eval(), preprocess, classes, name=f"torchvision/{name}", input_shape=shape
+    )
+
+
+def _timm(name: str, trained: bool) -> Model:  # noqa: FBT001
+    timm = _library("timm", "timm", "timm/... models")
+    if not timm.is_model(name.partition(".")[0]):
+        raise ModelError(
+            f"timm has no model {name!r}: {_near(name.partition('.')[0], timm.list_models())}"
+        )
+
+    def build() -> Any:
+        return timm.create_model(name, pretrained=trained)
+
+    module = _fetched(build, f"timm/{name}") if trained else build()
+    settings = timm.data.resolve_data_config(module.pretrained_cfg, model=module)
+    transform = timm.data.create_transform(**settings, is_training=False)
+    classes = None
+    if module.num_classes == 1000:
+        info = timm.data.ImageNetInfo()
+        classes = [info.index_to_description(i).partition(",")[0] for i in range(1000)]
+        ids = [info.index_to_label_name(i) for i in range(1000)]
+        classes = Labels(classes, ids)
+    shape = tuple(settings["input_size"])
+    return Model(module.eval(), transform, classes, name=f"timm/{name}", input_shape=shape)
+
+
+def _huggingface(name: str, trained: bool) -> Model:  # noqa: FBT001
+    transformers = _library("transformers", "transformers", "hf/... models", extra="hf")
+    kinds = transformers.AutoModelForImageClassification
+    repository = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+    config = _fetched(lambda: transformers.AutoConfig.from_pretrained(repository), f"hf/{name}")
+    if trained:
+        module = _fetched(lambda: kinds.from_pretrained(repository), f"hf/{name}")
+    else:
+        module = kinds.from_config(config)
+    processor = _fetched(
+        lambda: transformers.AutoImageProcessor.from_pretrained(repository), f"hf/{name}"
+    )
+    labels = [config.id2label[number] for number in sorted(config.id2label)]
+
+    def preprocess(picture: Any) -> Any:
+        return processor(images=picture, return_tensors="pt")["pixel_values"]
+
+    size = getattr(config, "image_size", None)
+    shape = (getattr(config, "num_channels", 3), size, size) if isinstance(size, int) else None
+    return Model(module.eval(), preprocess, labels, name=f"hf/{name}", input_shape=shape)
+
+
+_SOURCES: dict[str, Callable[[str, bool], Model]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "hf": _huggingface,
+}
+
+
+def _library(module: str, package: str, purpose: str, extra: str | None = None) -> Any:
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise MissingDependencyError(package, purpose, extra or package)
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        raise ModelError(
+            f"{package} is installed but cannot be imported ({type(error).__name__}: {error}): "
+            f"install the release of {package} that belongs to torch {torch.__version__}"
+        ) from error
+
+
+def _fetched(build: Callable[[], Any], name: str) -> Any:
+    """Build what needs files from the network; say how to do without where they cannot be had."""
+    try:
+        return build()
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        local = "a local folder, hf/./FOLDER" if name.startswith("hf/") else f"{name}@FILE"
+        raise ModelError(
+            f"{name} cannot be fetched ({type(error).__name__}: {reason}): give {local}, or "
+            f"{name}?weights=none for the untrained network"
+        ) from error
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 3, 0.5)
+    return f"did you mean {', '.join(near)}?" if near else f"it has {len(known)} others"
+
+
+# ---------------------------------------------------------------------- Python and files
+
+
+def _python(reference: str) -> Model:
+    """A Model or a module made by calling "package.module:callable"."""
+    module_name, _, attribute = reference.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)  # as `python -m` does: people name modules of their own project
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"{reference!r} cannot be imported ({error}): give package.module:callable, from the "
+            "folder that holds the package"
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    made = found if isinstance(found, nn.Module | Model) else found()
+    if isinstance(made, Model):
+        return made
+    if not isinstance(made, nn.Module):
+        raise ModelError(
+            f"{reference} gave {type(made).__name__}: it must give a torch module or a Model"
+        )
+    return Model(made.eval(), name=attribute)
+
+
+def _file(path: Path, *, allow_pickle: bool) -> Model:
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder: give a file, or hf/{path} for transformers")
+    if path.suffix == ".safetensors":
+        raise _needs_architecture(path)
+    content = _zip_names(path)
+    if path.suffix == ".pt2" or any(name.endswith("serialized_exported_program.json") for name in content):
+        return _exported(path)
+    if any(name.endswith("constants.pkl") for name in content):
+        return _scripted(path)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if not allow_pickle:
+            raise ModelError(
+                f"{path} does not hold plain tensors ({type(error).__name__}). If it is a pickled "
+                "module, reading it runs code from the file: allow that with allow_pickle=True "
+                "(--allow-pickle) if you trust it, or save a state_dict as .safetensors"
+            ) from error
+        found = _unpickled(path)
+    if isinstance(found, nn.Module):
+        return Model(found.eval(), name=path.name)
+    raise _needs_architecture(path)
+
+
+def _needs_architecture(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} holds weights without an architecture: name it, torchvision/resnet50@{path} or "
+        f"package.module:callable@{path}"
+    )
+
+
+def _zip_names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return []
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        raise ModelError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): give a .safetensors, "
+            ".pth, .pt2 or TorchScript file; the classes of a pickled module must be importable"
+        ) from error
+
+
+def _scripted(path: Path) -> Model:
+    try:
+        module = torch.jit.load(str(path), map_location="cpu")
+    except Exception as error:
+        raise ModelError(f"{path} is no readable TorchScript ({error}): export it again") from error
+    return Model(module.eval(), name=path.name)
+
+
+def _exported(path: Path) -> Model:
+    """A torch.export program, unflattened so that its layers are modules again."""
+    try:
+        program = torch.export.load(str(path))
+    except Exception as error:
+        raise ModelError(
+            f"{path} is no readable .pt2 file ({type(error).__name__}: {error}): save it with "
+            f"torch.export.save, by a torch near {torch.__version__}"
+        ) from error
+    names = set(program.graph_signature.user_inputs)
+    values = [
+        node.meta["val"]
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in names and "val" in node.meta
+    ]
+    shape = tuple(values[0].shape) if values else ()
+    fixed = shape[0] if shape and isinstance(shape[0], int) else None
+    known = tuple(shape[1:]) if all(isinstance(size, int) for size in shape[1:]) else None
+    return Model(
+        torch.export.unflatten(program),
+        name=path.name,
+        input_shape=known or None,
+        offers=Offers(batch=fixed),
+    )
+
+
+def _fill(module: nn.Module, path: Path) -> None:
+    """Load a state_dict; weights saved on a GPU, or under DataParallel, load too."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        try:
+            found: Any = load_file(path)
+        except Exception as error:
+            raise ModelError(f"{path} is no readable safetensors file ({error})") from error
+    else:
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ModelError(
+                f"{path} does not hold plain tensors ({type(error).__name__}: {error}): save "
+                "model.state_dict(), best as .safetensors"
+            ) from error
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise ModelError(f"{path} holds no state_dict: save model.state_dict()")
+    state = {name.removeprefix("module."): value for name, value in found.items()}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise ModelError(
+            f"the weights of {path} do not fit {type(module).__name__}: {' '.join(lines)[:300]}"
+        ) from error

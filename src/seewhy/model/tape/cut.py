@@ -1,0 +1,46 @@
+"""A classifier cut before its head, with the classifier itself left as it is."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from torch import Tensor, nn
+
+from seewhy.errors import ModelError
+from seewhy.model.tape.guard import share_lock
+from seewhy.model.tape.trees import float_tensors
+
+
+class Headless(nn.Module):
+    """Runs a module and gives what its head receives, (N, D).
+
+    Layers keep their names, and the weights are the module's own. The head runs too: it is small,
+    and what it gives is left unused.
+    """
+
+    def __init__(self, whole: nn.Module, head: str) -> None:
+        super().__init__()
+        self.__dict__["whole"] = whole  # not a submodule: the names stay those of the whole
+        self.__dict__["head_name"] = head
+        self._modules, self._parameters = whole._modules, whole._parameters
+        self._buffers = whole._buffers
+        self.training = whole.training
+        share_lock(self, whole)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the head's input, averaged over space where it has space."""
+        me, seen = threading.get_ident(), []
+
+        def note(_: nn.Module, given: tuple[Any, ...]) -> None:
+            if threading.get_ident() == me:
+                seen.extend(float_tensors(given)[:1])
+
+        handle = self.whole.get_submodule(self.head_name).register_forward_pre_hook(note)
+        try:
+            self.whole(*args, **kwargs)
+        finally:
+            handle.remove()
+        if not seen:
+            raise ModelError(f"the head {self.head_name!r} was not reached")
+        return seen[-1].flatten(2).mean(2) if seen[-1].ndim > 2 else seen[-1]

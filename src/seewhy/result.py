@@ -1,0 +1,129 @@
+"""Results: what every answer can do, whatever it answers: show itself, be saved, be read back."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from PIL import Image
+
+from seewhy.draw import FORMATS, save_image, to_png_bytes, write_whole
+from seewhy.errors import SaveError
+
+SCHEMA = 1
+
+_kinds: dict[str, type[Result]] = {}
+
+
+class Result:
+    """An answer that draws itself (`draw`), and becomes arrays and plain data (`_pack`) and back."""
+
+    kind: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.kind:
+            _kinds[cls.kind] = cls
+
+    @abstractmethod
+    def draw(self, **options: Any) -> Image.Image:
+        """Return the answer as a picture."""
+
+    @abstractmethod
+    def _pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays and the plain data that make up the answer."""
+
+    @classmethod
+    @abstractmethod
+    def _unpack(cls, arrays: dict[str, np.ndarray], data: dict[str, Any]) -> Self:
+        """Return the answer that was packed."""
+
+    def save(self, path: str | Path, **options: Any) -> Path:
+        """Write the answer to a file and return its path.
+
+        .png, .jpg, .webp, .tif: a picture, options as for `draw`. .npz, .json: all of it, for
+        `seewhy.read`; no pickle. Missing folders are made, and a file is complete or not there.
+        Raises SaveError for other endings and paths that cannot be written.
+        """
+        path = Path(path).expanduser()
+        suffix = path.suffix.lower()
+        if suffix in FORMATS:
+            return save_image(self.draw(**options), path)
+        if suffix not in (".npz", ".json"):
+            raise SaveError(
+                f"{path} ends in {suffix or 'nothing'}: a picture ends in {', '.join(FORMATS)}, "
+                "data that can be read back in .npz or .json"
+            )
+        arrays, data = self._pack()
+        data = {"schema": SCHEMA, "kind": self.kind, **data}
+        return write_whole(path, (_npz if suffix == ".npz" else _json)(arrays, data))
+
+    def show(self, **options: Any) -> None:
+        """Open the picture in the system's viewer; in a notebook the answer displays itself."""
+        self.draw(**options).show()
+
+    def _repr_png_(self) -> bytes:
+        return to_png_bytes(self.draw())
+
+
+def read(path: str | Path) -> Any:
+    """Read an answer that `save` wrote as .npz or .json.
+
+    Raises SaveError naming the file where it is missing, damaged, or of a newer schema.
+    """
+    path = Path(path).expanduser()
+    try:
+        raw = path.read_bytes()
+        if path.suffix.lower() == ".json":
+            data = json.loads(raw)
+            arrays = {name: _array(value) for name, value in data.pop("arrays").items()}
+        else:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            data = json.loads(bytes(arrays.pop("data")))
+        kind, schema = data.pop("kind"), data.pop("schema")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SaveError(
+            f"{path} cannot be read back ({type(error).__name__}: {error}): give a .npz or .json "
+            "file that save(...) wrote"
+        ) from error
+    if schema > SCHEMA or kind not in _kinds:
+        raise SaveError(
+            f"{path} holds {kind!r} of schema {schema}, and this seewhy reads up to {SCHEMA}: "
+            "pip install --upgrade seewhy"
+        )
+    try:
+        return _kinds[kind]._unpack(arrays, data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SaveError(f"{path} lacks a part ({error}): it was cut or changed") from error
+
+
+def _npz(arrays: dict[str, np.ndarray], data: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    text = np.frombuffer(json.dumps(data).encode(), dtype=np.uint8)
+    np.savez_compressed(stream, data=text, **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def _json(arrays: dict[str, np.ndarray], data: dict[str, Any]) -> bytes:
+    written = {name: _plain(array) for name, array in arrays.items()}
+    return json.dumps({**data, "arrays": written}).encode()
+
+
+def _plain(array: np.ndarray) -> dict[str, Any]:
+    """An array as JSON: pictures as base64 PNG, numbers as nested lists."""
+    if array.dtype == np.uint8:
+        encoded = base64.b64encode(to_png_bytes(Image.fromarray(array))).decode()
+        return {"png": encoded}
+    return {"dtype": str(array.dtype), "shape": array.shape, "values": array.tolist()}
+
+
+def _array(value: dict[str, Any]) -> np.ndarray:
+    if "png" in value:
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(value["png"]))))
+    return np.array(value["values"], dtype=value["dtype"]).reshape(value["shape"])
