@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import zipfile
+import zlib
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,6 +18,8 @@ from seewhy.draw import FORMATS, save_image, to_png_bytes, write_whole
 from seewhy.errors import SaveError
 
 SCHEMA = 1
+
+_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 _kinds: dict[str, type[Result]] = {}
 
@@ -76,6 +80,8 @@ def read(path: str | Path) -> Any:
 
     Raises SaveError naming the file where it is missing, damaged, or of a newer schema.
     """
+    import seewhy.explanation  # noqa: F401 - the kinds register themselves
+
     path = Path(path).expanduser()
     try:
         raw = path.read_bytes()
@@ -87,12 +93,12 @@ def read(path: str | Path) -> Any:
                 arrays = {name: stored[name] for name in stored.files}
             data = json.loads(bytes(arrays.pop("data")))
         kind, schema = data.pop("kind"), data.pop("schema")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*_DAMAGED, KeyError, TypeError, AttributeError) as error:
         raise SaveError(
             f"{path} cannot be read back ({type(error).__name__}: {error}): give a .npz or .json "
             "file that save(...) wrote"
         ) from error
-    if schema > SCHEMA or kind not in _kinds:
+    if not isinstance(schema, int) or schema > SCHEMA or kind not in _kinds:
         raise SaveError(
             f"{path} holds {kind!r} of schema {schema}, and this seewhy reads up to {SCHEMA}: "
             "pip install --upgrade seewhy"

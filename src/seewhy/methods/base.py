@@ -222,7 +222,7 @@ def perform(
             )
     if not prepared.tensor.numel():
         raise MethodError(f"the input has the shape {tuple(prepared.tensor.shape)}: it is empty")
-    with model.held(run), counted() as passes:
+    with model.held(run), torch.no_grad(), counted() as passes:
         found = how.attribute(model, model.at_home(prepared), score, run)
     if len(found.relevance) != len(prepared):
         raise MethodError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from seewhy.errors import LayerError, MethodError
+from seewhy.errors import LayerError, MethodError, SeewhyWarning
 from seewhy.methods.base import Attribution, Display, Method, method, positive
-from seewhy.model.layers import OUTPUT, Layer, LayerSpec
+from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec
 from seewhy.model.tape.record import Recording, record
 from seewhy.run import Run
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from seewhy.model.model import Model
     from seewhy.model.prepare import Prepared
     from seewhy.targets import Score
+
+CANCELLED = 1e-4  # of what was summed: float32 leaves about 1e-6
 
 Layers = LayerSpec | tuple[LayerSpec, ...]
 
@@ -44,10 +47,11 @@ class _GradientCAM(Method):
         """Record the layers once and combine."""
         layers = spatial_layers(model, prepared, self.layer)
         recording = record(model, prepared, score, layers)
-        maps = [
-            self.combine(recording.activations[each], recording.gradients[each]).sum(1, keepdim=True)
-            for each in layers
-        ]
+        maps = []
+        for each in layers:
+            weighted = self.combine(recording.activations[each], recording.gradients[each])
+            maps.append(weighted.sum(1, keepdim=True))
+            _warn_of_cancelling(maps[-1], weighted, self, each)
         return Attribution(fuse(maps), layers=tuple(layers))
 
 
@@ -151,7 +155,7 @@ def spatial_layers(model: Model, prepared: Prepared, spec: Layers) -> list[Layer
     found = []
     for each in spec if isinstance(spec, tuple | list) else (spec,):
         layer = model.layer(each, prepared)
-        if not layer.spatial:
+        if not layer.spatial or (layer == INPUT and prepared.tensor.ndim < 3):
             raise LayerError(
                 f"layer {str(layer)!r} of {model.name} has no space to draw a map on (its output "
                 f"is {layer.shape}): choose a layer before pooling, or say how to read it with "
@@ -159,6 +163,22 @@ def spatial_layers(model: Model, prepared: Prepared, spec: Layers) -> list[Layer
             )
         found.append(layer)
     return found
+
+
+def _warn_of_cancelling(summed: Tensor, weighted: Tensor, how: Method, layer: Layer) -> None:
+    """Warn where a map is what rounding left of channels that cancel.
+
+    A layer norm after the layer makes gradients orthogonal to activations: their product sums to
+    zero in every place of a pre-norm transformer.
+    """
+    strongest = float(weighted.abs().sum(1).max())
+    if 0 < float(summed.abs().max()) < CANCELLED * strongest:
+        warnings.warn(
+            f"{how.name} at {str(layer)!r}: the channels cancel in every place, as they do where a "
+            "layer norm follows; the map is rounding noise. Use grad-cam or layer-cam there",
+            SeewhyWarning,
+            stacklevel=2,
+        )
 
 
 def fuse(maps: list[Tensor]) -> Tensor:
@@ -199,7 +219,9 @@ def _averaged_maps(
         weight = module.weight.detach().flatten(1).to(activations)
         bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.to(weight)
         for maps in (activations, activations.relu()):
-            if maps.shape[1] == weight.shape[1] and _gives(maps, weight, bias, logits):
+            if maps.shape[1] == weight.shape[1] and _gives(
+                maps, weight, bias, logits, module.weight.dtype
+            ):
                 return maps, module
     raise MethodError(
         f"cam does not apply to {model.name} at layer {str(layer)!r}: its logits are not a linear "
@@ -207,11 +229,14 @@ def _averaged_maps(
     )
 
 
-def _gives(maps: Tensor, weight: Tensor, bias: Tensor, logits: Tensor) -> bool:
+def _gives(
+    maps: Tensor, weight: Tensor, bias: Tensor, logits: Tensor, precision: torch.dtype
+) -> bool:
     """Whether averaging and weighting the maps, in either order, gives these logits."""
     class_maps = torch.einsum("kc,nc...->nk...", weight, maps)
     shift = bias.reshape(-1, *(1,) * (maps.ndim - 2))
-    tolerance = 1e-3 * float(logits.abs().max()) + 1e-6
+    rounding = max(1e-3, 8 * torch.finfo(precision).eps)
+    tolerance = rounding * float(logits.abs().max()) + 1e-6
     return any(
         float((found.flatten(2).mean(2) - logits).abs().max()) <= tolerance
         for found in (class_maps + shift, (class_maps + shift).relu())

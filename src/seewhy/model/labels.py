@@ -28,11 +28,14 @@ class Labels(Sequence[str]):
         known = dict(enumerate(ids)) if isinstance(ids, Sequence) else dict(ids or {})
         if len(given) == 1000 and not known:
             known = IMAGENET_TWINS
-        counts = Counter(given)
-        self._names = tuple(
-            f"{name} ({known.get(number, number)})" if counts[name] > 1 else name
-            for number, name in enumerate(given)
-        )
+        names = given
+        while len(set(names)) < len(names):
+            counts = Counter(names)
+            names = [
+                f"{name} ({known.get(number, number)})" if counts[name] > 1 else name
+                for number, name in enumerate(names)
+            ]
+        self._names = tuple(names)
         self._ids = known
 
     def __len__(self) -> int:
@@ -79,7 +82,8 @@ class Labels(Sequence[str]):
     def read(cls, path: str | Path) -> Labels:
         """Read a file with a name on each line, or a JSON list, or a JSON object {number: name}.
 
-        Raises ModelError naming the file where it cannot be read.
+        In JSON, [id, name] may stand for a name, as in ImageNet's own index of classes.
+        Raises ModelError naming the file where it cannot be read, or a number is left out.
         """
         try:
             text = Path(path).expanduser().read_text(encoding="utf-8")
@@ -87,7 +91,14 @@ class Labels(Sequence[str]):
                 return cls(line.strip() for line in text.splitlines() if line.strip())
             found = json.loads(text)
             if isinstance(found, dict):
+                missing = set(range(len(found))) - set(map(int, found))
+                if missing:
+                    raise ValueError(f"there is no class {min(missing)}")
                 found = [found[key] for key in sorted(found, key=int)]
+            if all(isinstance(each, list) and len(each) == 2 for each in found):
+                return cls([name for _, name in found], [str(id_) for id_, _ in found])
+            if not all(isinstance(each, str) for each in found):
+                raise ValueError("some names are no strings")
             return cls(found)
         except (OSError, ValueError) as error:
             raise ModelError(

@@ -230,8 +230,7 @@ def _score(trace: Trace) -> Tensor | None:
     if not output.requires_grad:
         return None
     output = output.flatten(2).mean(2) if output.ndim > 2 else output.reshape(len(output), -1)
-    with torch.enable_grad():
-        return output.gather(1, output.argmax(1, keepdim=True)).sum()
+    return output.gather(1, output.argmax(1, keepdim=True)).sum()
 
 
 def _head(trace: Trace, cut: dict[Node, int]) -> Layer | None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.errors import MissingDependencyError, ModelError
+from seewhy.model.exported import read_program
 from seewhy.model.labels import Labels
 from seewhy.model.model import Model, Offers
 from seewhy.model.prepare import Preprocess
@@ -91,6 +92,8 @@ def embedder(model: Model | nn.Module | str) -> Model:
 
 
 def _find(reference: str, *, allow_pickle: bool) -> Model:
+    if Path(reference).expanduser().is_file():  # whatever signs its path has
+        return _file(Path(reference).expanduser(), allow_pickle=allow_pickle)
     name, at, weights = reference.partition("@")
     name, _, query = name.partition("?")
     trained = _trained(query, reference)
@@ -289,8 +292,9 @@ def _file(path: Path, *, allow_pickle: bool) -> Model:
     if path.suffix == ".safetensors":
         raise _needs_architecture(path)
     content = _zip_names(path)
-    if path.suffix == ".pt2" or any(name.endswith("serialized_exported_program.json") for name in content):
-        return _exported(path)
+    programs = ("serialized_exported_program.json", "archive_format")
+    if path.suffix == ".pt2" or any(name.endswith(programs) for name in content):
+        return _exported(path, allow_pickle=allow_pickle)
     if any(name.endswith("constants.pkl") for name in content):
         return _scripted(path)
     try:
@@ -341,15 +345,9 @@ def _scripted(path: Path) -> Model:
     return Model(module.eval(), name=path.name)
 
 
-def _exported(path: Path) -> Model:
+def _exported(path: Path, *, allow_pickle: bool) -> Model:
     """A torch.export program, unflattened so that its layers are modules again."""
-    try:
-        program = torch.export.load(str(path))
-    except Exception as error:
-        raise ModelError(
-            f"{path} is no readable .pt2 file ({type(error).__name__}: {error}): save it with "
-            f"torch.export.save, by a torch near {torch.__version__}"
-        ) from error
+    program = read_program(path, allow_pickle=allow_pickle)
     names = set(program.graph_signature.user_inputs)
     values = [
         node.meta["val"]
@@ -359,8 +357,11 @@ def _exported(path: Path) -> Model:
     shape = tuple(values[0].shape) if values else ()
     fixed = shape[0] if shape and isinstance(shape[0], int) else None
     known = tuple(shape[1:]) if all(isinstance(size, int) for size in shape[1:]) else None
+    module = torch.export.unflatten(program)
+    for part in module.modules():  # modes are settled when a program is exported
+        part.training = False
     return Model(
-        torch.export.unflatten(program),
+        module,
         name=path.name,
         input_shape=known or None,
         offers=Offers(batch=fixed),
@@ -389,7 +390,11 @@ def _fill(module: nn.Module, path: Path) -> None:
             found = found[wrapper]
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise ModelError(f"{path} holds no state_dict: save model.state_dict()")
-    state = {name.removeprefix("module."): value for name, value in found.items()}
+    own = module.state_dict()
+    state = {
+        name if name in own else name.removeprefix("module."): value
+        for name, value in found.items()
+    }
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -198,7 +198,7 @@ class Model:
         noise = self.noise(2, like)
         key = self._key(noise)
         if key not in self._tables:
-            with self.held():
+            with self.held(), torch.inference_mode(mode=False), torch.enable_grad():
                 traced = trace(self.module, self._runner(noise), self.at_home(noise).tensor)
                 self._tables[key] = layer_table(traced)
         return self._tables[key]
@@ -237,8 +237,8 @@ class Model:
         noise = self.noise(3, like)
         key = (*self._key(noise), layer)
         if key not in self._plans:
-            noise = self.at_home(noise)
             run = self._runner(noise)
+            noise = self.at_home(noise)
             two = trace(self.module, run, noise.tensor[:2])
             three = trace(self.module, run, noise.tensor)
             pair = noise.rows([0, 1])

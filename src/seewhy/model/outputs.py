@@ -35,10 +35,20 @@ def main_output(outputs: Any) -> Tensor:
 
 
 def has_class_head(outputs: Any) -> bool:
-    """Tell whether the outputs can be class scores: (N, K), (N, 1) or (N,), not an embedding."""
+    """Tell whether the outputs can be class scores: (N, K), (N, 1) or (N,).
+
+    Embeddings are none, nor are the boxes of a detector, one dict a picture.
+    """
+    if detects(outputs):
+        return False
     if not isinstance(outputs, Tensor):
         names = set(outputs) if isinstance(outputs, Mapping) else set(getattr(outputs, "_fields", ()))
         embeds = {"last_hidden_state", "pooler_output", "image_embeds"} & names
         if embeds and "logits" not in names:
             return False
     return main_output(outputs).ndim in (1, 2)
+
+
+def detects(outputs: Any) -> bool:
+    """Tell whether the outputs are a detector's list with one dict a picture."""
+    return isinstance(outputs, list) and bool(outputs) and isinstance(outputs[0], Mapping)

@@ -16,7 +16,7 @@ from torch import Tensor
 from seewhy.data.images import Picture
 from seewhy.errors import PictureError, SeewhyWarning
 from seewhy.model.geometry import Geometry, measure
-from seewhy.model.tape.trees import select_rows, to_device
+from seewhy.model.tape.trees import moved, select_rows
 
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -112,8 +112,8 @@ class Prepared:
     def to(self, device: torch.device, dtype: torch.dtype) -> Prepared:
         """Return the pictures on a device and in a dtype; their keys stay as they were."""
         keys = self.keys if dtype != self.tensor.dtype else self._keys
-        tensor = self.tensor.to(device, dtype if self.tensor.is_floating_point() else None)
-        return replace(self, tensor=tensor, others=to_device(self.others, device), _keys=keys)
+        tensor, others = moved((self.tensor, self.others), device, dtype)
+        return replace(self, tensor=tensor, others=others, _keys=keys)
 
 
 class Preparer:

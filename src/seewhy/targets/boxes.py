@@ -39,7 +39,11 @@ class Box(Target):
 
 
 def _bind_queries(box: Box, outcome: Outcome, labels: Labels | None) -> Bound:
-    """Bind to class scores (N, queries, classes), the last class being "no object"."""
+    """Bind to class scores (N, queries, classes).
+
+    The last class is "no object", unless there is a label for it as well: such detectors
+    (RT-DETR, Deformable DETR) decide on each class by itself.
+    """
     scores = outcome.main.detach()
     if scores.ndim != 3:
         raise TargetError(
@@ -49,7 +53,8 @@ def _bind_queries(box: Box, outcome: Outcome, labels: Labels | None) -> Bound:
     queries = scores.shape[1]
     if box.query is not None and not 0 <= box.query < queries:
         raise TargetError(f"there is no query {box.query}: the detector has 0 to {queries - 1}")
-    objects = scores.softmax(2)[:, :, :-1]
+    each_by_itself = labels is not None and len(labels) == scores.shape[2]
+    objects = scores.sigmoid() if each_by_itself else scores.softmax(2)[:, :, :-1]
     if box.query is not None:
         chosen = torch.full((len(scores),), box.query, device=scores.device)
     elif box.label is not None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seewhy.errors import TargetError
 from seewhy.model.labels import Labels
-from seewhy.model.outputs import has_class_head
+from seewhy.model.outputs import detects, has_class_head
 from seewhy.model.predictions import already_probabilities, name_of
 from seewhy.model.tape.record import Outcome
 from seewhy.targets.base import Bound, Target
@@ -149,19 +149,19 @@ def class_scores(outcome: Outcome) -> Tensor:
     """
     main = outcome.main
     if not has_class_head(outcome.outputs):
-        raise TargetError(
-            f"this model has no class scores: its output has the shape {tuple(main.shape)}. "
-            f"{_fitting(main)}"
-        )
+        shape = f"its output has the shape {tuple(main.shape)}"
+        what = "it gives boxes" if detects(outcome.outputs) else shape
+        raise TargetError(f"this model has no class scores: {what}. {_fitting(outcome)}")
     scores = main.reshape(len(main), -1)
     return torch.cat([-scores, scores], dim=1) if scores.shape[1] == 1 else scores
 
 
-def _fitting(main: Tensor) -> str:
+def _fitting(outcome: Outcome) -> str:
     """Which targets fit an output that is no class scores."""
+    main = outcome.main
     if main.ndim == 4:
         return "For a segmentation use targets.Region(label, mask), else a Neuron or a callable"
-    if main.ndim == 3:
+    if main.ndim == 3 or detects(outcome.outputs):
         return "For a detector use targets.Box(), else a Neuron or a callable"
     return "For an embedding use targets.Similarity.of(model, pictures), Difference or Neuron"
 

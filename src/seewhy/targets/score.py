@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seewhy.errors import TargetError
 from seewhy.model.layers import Layer
+from seewhy.model.outputs import detects
 from seewhy.model.tape.record import Outcome, record
 from seewhy.model.tape.trees import select_rows
 from seewhy.targets.base import Bound, Custom, Target
@@ -65,7 +66,8 @@ def as_target(spec: TargetSpec) -> Target:
 def _parsed(kind: str, options: str) -> Target:
     """Read "margin:label=tabby,against=lynx"; a single value without a name is the first field."""
     target = KINDS[kind]
-    names = [field.name for field in fields(target)]  # type: ignore[arg-type]
+    hints = get_type_hints(target, include_extras=True)
+    names = [f.name for f in fields(target) if hints[f.name] is not Any]  # type: ignore[arg-type]
     given: dict[str, Any] = {}
     for position, part in enumerate(filter(None, options.split(","))):
         name, equals, value = part.partition("=")
@@ -73,13 +75,22 @@ def _parsed(kind: str, options: str) -> Target:
             name, value = names[position] if position < len(names) else "", part
         if name.strip() not in names:
             raise TargetError(f"target {kind!r} has no {part!r}: it has {', '.join(names)}")
-        hint = str(get_type_hints(target, include_extras=True).get(name.strip(), ""))
-        number = value.strip().lstrip("-").isdigit() and "int" in hint
-        given[name.strip()] = int(value) if number else value.strip()
+        given[name.strip()] = _value(value.strip(), str(hints[name.strip()]))
     try:
         return target(**given)
     except TypeError as error:
         raise TargetError(f"target {kind!r} needs {', '.join(names)} ({error})") from error
+
+
+def _value(text: str, hint: str) -> Any:
+    """Read a setting the way its type is written: "3" a number, "3+4" several."""
+    try:
+        numbers = tuple(map(int, text.split("+")))
+    except ValueError:
+        return text
+    if "tuple" in hint:
+        return numbers
+    return numbers[0] if "int" in hint and len(numbers) == 1 else text
 
 
 class Score:
@@ -155,6 +166,11 @@ class Score:
         for target, members in self._groups:
             bound = target.bind(outcome if single else _rows(outcome, members), self._labels)
             self._bound.append(bound)
+            if len(bound.names) != len(members):
+                raise TargetError(
+                    f"the network answered {len(bound.names)} times for {len(members)} pictures: "
+                    "its output must keep the batch axis in front (a squeeze() may remove it)"
+                )
             for row, name in zip(members.tolist(), bound.names, strict=True):
                 names[row] = name
         self.names, self.clean = tuple(names), outcome
@@ -163,7 +179,7 @@ class Score:
 def _rows(outcome: Outcome, rows: Tensor) -> Outcome:
     """The outcome of some rows."""
     outputs = outcome.outputs
-    if isinstance(outputs, list) and outputs and isinstance(outputs[0], Mapping):
+    if detects(outputs):
         chosen: Any = [outputs[i] for i in rows.tolist()]  # detectors: one dict a picture
     else:
         chosen = select_rows(outputs, rows)

@@ -57,7 +57,7 @@ class Schedule:
     """How long and how fast: the settings of a training run that its card repeats."""
 
     pictures: int = 8_000
-    steps: int = 1_000
+    steps: int = 1_100
     batch: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 1e-3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -12,8 +12,14 @@ from seewhy.model.tape.guard import share_lock
 from seewhy.model.tape.trees import float_tensors
 
 
+class Embedding(NamedTuple):
+    """What a network without its head gives: by its name it is told from class scores."""
+
+    image_embeds: Tensor
+
+
 class Headless(nn.Module):
-    """Runs a module and gives what its head receives, (N, D).
+    """Runs a module and gives what its head receives, an Embedding (N, D).
 
     Layers keep their names, and the weights are the module's own. The head runs too: it is small,
     and what it gives is left unused.
@@ -28,7 +34,7 @@ class Headless(nn.Module):
         self.training = whole.training
         share_lock(self, whole)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Embedding:
         """Return the head's input, averaged over space where it has space."""
         me, seen = threading.get_ident(), []
 
@@ -43,4 +49,4 @@ class Headless(nn.Module):
             handle.remove()
         if not seen:
             raise ModelError(f"the head {self.head_name!r} was not reached")
-        return seen[-1].flatten(2).mean(2) if seen[-1].ndim > 2 else seen[-1]
+        return Embedding(seen[-1].flatten(2).mean(2) if seen[-1].ndim > 2 else seen[-1])

@@ -174,10 +174,10 @@ def _like(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None
     if (device in (None, tensor.device)) and (floating in (None, tensor.dtype)):
         if not tensor.is_inference():
             return tensor
-        with torch.inference_mode(False):
+        with torch.inference_mode(mode=False):
             copy = tensor.clone()
     else:
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(mode=False), torch.no_grad():
             copy = tensor.detach().to(device=device, dtype=floating)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(copy, requires_grad=False)

@@ -16,7 +16,7 @@ from seewhy.model.layers import INPUT, OUTPUT, Layer
 from seewhy.model.outputs import main_output
 from seewhy.model.tape.guard import hookable, hooked
 from seewhy.model.tape.passes import spend
-from seewhy.model.tape.trees import float_tensors, put
+from seewhy.model.tape.trees import float_tensors, put, usable
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -102,12 +102,12 @@ def record(
     read = score.layers if score is not None else ()
     kept: dict[Layer, Kept] = {}
     rows = torch.arange(len(prepared))
-    with model.held(), torch.inference_mode(False), torch.no_grad():
-        tensor = prepared.tensor.clone() if prepared.tensor.is_inference() else prepared.tensor
+    with model.held(), torch.inference_mode(mode=False), torch.no_grad():
+        tensor, others = usable(prepared.tensor), usable(prepared.others)
         with keeping(model, kept, [*asked, *read], starts=set(starts)):
             if INPUT in starts:
                 tensor = _begin(kept, INPUT, tensor)
-            outputs = model.forward(tensor, prepared.others)
+            outputs = model.forward(tensor, others)
         if OUTPUT in starts:
             main = main_output(outputs)
             index = [id(found) for found in float_tensors(outputs)].index(id(main))
@@ -133,9 +133,7 @@ def _begin(kept: dict[Layer, Kept], layer: Layer, tensor: Tensor) -> Tensor:
         edge: GradientEdge | Tensor = get_gradient_edge(tensor)
         kept_tensor = tensor.detach()
     else:
-        kept_tensor = edge = (
-            tensor.clone() if tensor.is_inference() else tensor.detach()
-        ).requires_grad_()
+        kept_tensor = edge = usable(tensor).detach().requires_grad_()
         torch.set_grad_enabled(True)  # noqa: FBT003 - the caller's no_grad() restores it
         tensor = kept_tensor
     passed_on = tensor.clone()

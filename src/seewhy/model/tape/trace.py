@@ -110,7 +110,7 @@ def trace(module: nn.Module, forward: Callable[[Tensor], Any], tensor: Tensor) -
             if hookable(part):
                 handles.append(part.register_forward_pre_hook(entered, with_kwargs=True))
                 handles.append(part.register_forward_hook(left, with_kwargs=True))
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(mode=False), torch.enable_grad():
             leaf = tensor.detach().clone().requires_grad_()
             given = leaf * 1  # a leaf may not be changed in place; a network may do that
             version = given._version

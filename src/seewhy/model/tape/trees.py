@@ -71,6 +71,21 @@ def select_rows(structure: Any, rows: Tensor) -> Any:
     return map_leaves(choose, structure)
 
 
-def to_device(structure: Any, device: torch.device) -> Any:
-    """Return the structure with every tensor on the device."""
-    return map_leaves(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, structure)
+def moved(structure: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return the structure with every tensor on the device, floating-point ones in the dtype."""
+
+    def move(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.to(device, dtype if leaf.is_floating_point() else None)
+
+    return map_leaves(move, structure)
+
+
+def usable(structure: Any) -> Any:
+    """Return the structure with copies of the tensors that only inference mode can use."""
+
+    def copy(leaf: Any) -> Any:
+        return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf
+
+    return map_leaves(copy, structure)

@@ -1,0 +1,34 @@
+"""What all tests share: one thread a worker, no test left with a changed random state."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision_operators  # noqa: F401 - before anything imports torchvision
+
+SUPPORT = Path(__file__).parent / "support"
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the workers share the cores
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of photographs and a trained network beside the repository, where it exists."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no folder shared/data beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo():
+    import seewhy as sw
+
+    return sw.load("demo")
