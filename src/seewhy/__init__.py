@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seewhy import methods, targets
+    from seewhy import errors, methods, targets
     from seewhy.api import compare, explain, explain_each, summary
     from seewhy.comparison import Comparison
     from seewhy.explanation import Explanation, Explanations
@@ -60,7 +60,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-_MODULES = ("methods", "targets")  # the first can be called: it lists the methods
+_MODULES = ("errors", "methods", "targets")  # `methods` can be called: it lists them
 
 __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 - they are strings
 

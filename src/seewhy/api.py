@@ -34,6 +34,7 @@ from seewhy.targets import Score, Target, TargetSpec, as_target
 ModelSpec = Model | nn.Module | str
 Targets = TargetSpec | Sequence[TargetSpec] | Sequence[Sequence[TargetSpec]]
 BATCH = 16
+COMPARED = ("grad-cam", "layer-cam", "gradient", "smoothgrad", "integrated-gradients")
 
 
 def explain(
@@ -105,10 +106,11 @@ def explain_each(
     batch: int | None = None,
     run: Run | None = None,
     others: dict[str, Any] | None = None,
+    top: int = 5,
 ) -> Iterator[Explanation | Failure]:
     """Explain pictures one batch at a time and yield each answer, or why there is none.
 
-    As `explain`, for many pictures: nothing is kept between batches.
+    As `explain`, for many pictures: nothing is kept between batches. top: classes of a prediction.
     """
     run = run or Run()
     if batch is not None and batch < 1:
@@ -129,7 +131,7 @@ def explain_each(
                 chunk = rows[part : part + limit]
                 how = _method_for(model, method, layer, chunk[0][0])
                 yield from _explain_batch(
-                    model, batched([p for p, _ in chunk]), [t for _, t in chunk], how, run
+                    model, batched([p for p, _ in chunk]), [t for _, t in chunk], how, run, top
                 )
         run.report(min(start + limit, len(sources)), len(sources), "pictures")
 
@@ -137,13 +139,7 @@ def explain_each(
 def compare(
     model: ModelSpec,
     picture: Any,
-    methods: Sequence[Method | type[Method] | str] = (
-        "grad-cam",
-        "layer-cam",
-        "gradient",
-        "smoothgrad",
-        "integrated-gradients",
-    ),
+    methods: Sequence[Method | type[Method] | str] = COMPARED,
     target: TargetSpec = None,
     **options: Any,
 ) -> Comparison:
@@ -199,7 +195,7 @@ def as_model(model: ModelSpec) -> Model:
 
 
 def _explain_batch(
-    model: Model, prepared: Prepared, targets: list[Target], how: Method, run: Run
+    model: Model, prepared: Prepared, targets: list[Target], how: Method, run: Run, top: int
 ) -> Iterator[Explanation]:
     began = time.perf_counter()
     with model.held(run):
@@ -211,7 +207,7 @@ def _explain_batch(
     assert score.clean is not None
     assert score.values is not None
     headed = has_class_head(score.clean.outputs)
-    tops = predictions(score.clean.main, model.labels) if headed else [()] * len(prepared)
+    tops = predictions(score.clean.main, model.labels, top) if headed else [()] * len(prepared)
     weights, versions = model.fingerprint(), _versions()
     for row in range(len(prepared)):
         relevance = found.relevance[row].detach().cpu()

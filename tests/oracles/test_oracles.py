@@ -183,8 +183,8 @@ TORCHCAM = {"grad-cam": torchcam.methods.GradCAM, "layer-cam": torchcam.methods.
 @at_every_layer
 @in_both_dtypes
 def test_one_layer_of_a_cnn_gives_the_map_of_torchcam(method, name, layer, dtype):
-    # torchcam (no HiRes-CAM in it) is right for these two at one layer: autograd.grad at the layer's
-    # output, the papers' sums, and a rectification. `normalized=False` leaves the scaling out.
+    # torchcam (it has no HiRes-CAM) is right for both of these at one layer: autograd.grad at the
+    # layer's output, the papers' sums, a rectification; `normalized=False` leaves the scaling out.
     module, inputs = network(name, dtype), pictures(name, dtype)
     with TORCHCAM[method](module, layer) as cam:
         (expected,) = cam(TARGETS, module(inputs), normalized=False)

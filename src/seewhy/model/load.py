@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -112,7 +113,7 @@ def _find(reference: str, *, allow_pickle: bool) -> Model:
             raise ModelError(f"{name} is a file already: give the architecture before '@'")
         return _file(Path(name).expanduser(), allow_pickle=allow_pickle)
     else:
-        near = difflib.get_close_matches(name, ["demo", *_SOURCES], 1, 0.5)
+        near = difflib.get_close_matches(source, ["demo", *_SOURCES], 1, 0.5)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ModelError(f"there is no model {reference!r}{hint}: a model is {FORMS}")
     if file is not None:
@@ -160,8 +161,8 @@ def _torchvision(name: str, trained: bool) -> Model:  # noqa: FBT001
             raise ModelError(f"torchvision has no weights for {name}: add ?weights=none or @FILE")
         module = _fetched(lambda: build(weights=weights), f"torchvision/{name}")
     else:
-        silent = {"weights_backbone": None} if "backbone" in build.__code__.co_varnames else {}
-        module = build(weights=None, **silent)
+        backbone = "weights_backbone" in inspect.signature(build).parameters
+        module = build(weights=None, **({"weights_backbone": None} if backbone else {}))
     meta = weights.meta if weights is not None else {}
     classes = meta.get("categories")
     preprocess = weights.transforms() if weights is not None else None

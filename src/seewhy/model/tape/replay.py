@@ -125,11 +125,12 @@ def make_plan(model: Model, layer: Layer, two: Trace, three: Trace, noise: Prepa
 
     def items(call: Call) -> list[_Item]:
         larger = seen_again[call.module, call.number].outputs
-        edges = [None if edge is None else (edge.node, edge.output_nr) for edge in call.edges]
-        return [
-            _item(small.shape, large.shape, hidden=edge is not None and edge not in met)
-            for small, large, edge in zip(call.outputs, larger, edges, strict=True)
-        ]
+        found = []
+        for small, large, edge in zip(call.outputs, larger, call.edges, strict=True):
+            # what no gradient reaches (masks, positions) may be read all the same: it is kept
+            unseen = edge is not None and (edge.node, edge.output_nr) not in met
+            found.append(_item(small.shape, large.shape, hidden=unseen and call is not target))
+        return found
 
     plan = Plan(
         layer=layer,
@@ -200,7 +201,7 @@ def _capture(model: Model, plan: Plan, prepared: Prepared) -> Capture:
         number = numbers[module] = numbers.get(module, -1) + 1
         items = wanted.get((module, number))
         if items is not None:
-            hidden = iter(item.hidden and (module, number) != plan.target for item in items)
+            hidden = iter(item.hidden for item in items)
             capture.given[module, number] = map_leaves(
                 lambda leaf: _copy(leaf, next(hidden)) if isinstance(leaf, Tensor) else leaf, output
             )
