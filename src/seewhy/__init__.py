@@ -1,4 +1,4 @@
-"""Why did the model decide this, and can that answer be trusted?
+"""Explanations for vision models: why did it decide this, and can that answer be trusted.
 
 >>> import seewhy as sw
 >>> model = sw.load("demo")
@@ -34,44 +34,60 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "load",
+    "Model",
+    "Preprocess",
+    "Labels",
+    "Layer",
+    "embedder",
+    "explain",
+    "explain_each",
+    "compare",
+    "summary",
+    "read",
+    "Explanation",
+    "Explanations",
+    "Comparison",
+    "Run",
+    "methods",
+    "targets",
+    "errors",
+    "Method",
+    "method",
+    "CAM",
+    "GradCAM",
+    "HiResCAM",
+    "LayerCAM",
+    "Gradient",
+    "GradientXInput",
+    "IntegratedGradients",
+    "SmoothGrad",
+]
+
 _HOMES = {
-    "api": ("compare", "explain", "explain_each", "summary"),
-    "comparison": ("Comparison",),
-    "explanation": ("Explanation", "Explanations"),
-    "methods": (
-        "CAM",
-        "GradCAM",
-        "Gradient",
-        "GradientXInput",
-        "HiResCAM",
-        "IntegratedGradients",
-        "LayerCAM",
-        "Method",
-        "SmoothGrad",
-        "method",
-    ),
-    "model.labels": ("Labels",),
-    "model.layers": ("Layer",),
-    "model.load": ("embedder", "load"),
-    "model.model": ("Model",),
-    "model.prepare": ("Preprocess",),
-    "result": ("read",),
-    "run": ("Run",),
+    "seewhy.api": ("compare", "explain", "explain_each", "summary"),
+    "seewhy.comparison": ("Comparison",),
+    "seewhy.explanation": ("Explanation", "Explanations"),
+    "seewhy.model.labels": ("Labels",),
+    "seewhy.model.layers": ("Layer",),
+    "seewhy.model.load": ("embedder", "load"),
+    "seewhy.model.model": ("Model",),
+    "seewhy.model.prepare": ("Preprocess",),
+    "seewhy.result": ("read",),
+    "seewhy.run": ("Run",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-
-_MODULES = ("errors", "methods", "targets")  # `methods` can be called: it lists them
-
-__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 - they are strings
+_MODULES = ("methods", "targets", "errors")  # `methods` can be called: it lists them
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: `import seewhy` itself costs nothing."""
     if name in _MODULES:
         return import_module(f"seewhy.{name}")
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'seewhy' has no attribute {name!r}")
-    return getattr(import_module(f"seewhy.{_HOME[name]}"), name)
+    return getattr(import_module(_HOME.get(name, "seewhy.methods")), name)
 
 
 def __dir__() -> list[str]:

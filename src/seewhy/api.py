@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ from seewhy.model.outputs import has_class_head
 from seewhy.model.predictions import predictions
 from seewhy.model.prepare import Prepared, batched
 from seewhy.model.tape.passes import Passes
-from seewhy.run import Progress, Run
 from seewhy.overview import Summary
+from seewhy.run import Progress, Run
 from seewhy.targets import Score, Target, TargetSpec, as_target
 
 ModelSpec = Model | nn.Module | str
@@ -75,8 +75,9 @@ def explain(
     single = _is_single(pictures)
     found: list[Explanation] = []
     failures: list[Failure] = []
-    stream = explain_each(model, pictures, target, method, layer=layer, batch=batch, run=run, others=others)
-    for each in stream:
+    for each in explain_each(
+        model, pictures, target, method, layer=layer, batch=batch, run=run, others=others
+    ):
         if isinstance(each, Failure):
             if single:
                 raise each.error
@@ -204,10 +205,9 @@ def _explain_batch(
         score.bind(model, model.at_home(prepared))
     seconds = (time.perf_counter() - began) / len(prepared)
     _warn_of_constant_maps(found, how, model, prepared)
-    assert score.clean is not None
-    assert score.values is not None
-    headed = has_class_head(score.clean.outputs)
-    tops = predictions(score.clean.main, model.labels, top) if headed else [()] * len(prepared)
+    clean, values = score.answered
+    headed = has_class_head(clean.outputs)
+    tops = predictions(clean.main, model.labels, top) if headed else [()] * len(prepared)
     weights, versions = model.fingerprint(), _versions()
     for row in range(len(prepared)):
         relevance = found.relevance[row].detach().cpu()
@@ -221,7 +221,7 @@ def _explain_batch(
             relevance=relevance,
             method=str(how),
             target=score.names[row],
-            score=float(score.values[row]),
+            score=float(values[row]),
             prediction=tops[row],
             picture=picture,
             source=original.source if original is not None else f"picture {row}",
@@ -256,9 +256,7 @@ def _method_for(
     return replace(how, layer=layer)  # type: ignore[call-arg]
 
 
-def _prepare(
-    model: Model, source: Any, index: int, others: dict[str, Any] | None
-) -> Prepared:
+def _prepare(model: Model, source: Any, index: int, others: dict[str, Any] | None) -> Prepared:
     own = None
     if others is not None:
         own = {
@@ -308,7 +306,7 @@ def _is_single(pictures: Any) -> bool:
 def _targets_of(target: Targets, count: int) -> list[list[Target]]:
     """The targets of each picture."""
     if not isinstance(target, list | tuple):
-        return [[as_target(target)]] * count
+        return [[as_target(cast(TargetSpec, target))]] * count
     if not target:
         raise TargetError("the list of targets is empty: give one for each picture, or None")
     nested = any(isinstance(each, list | tuple) for each in target)
@@ -321,12 +319,13 @@ def _targets_of(target: Targets, count: int) -> list[list[Target]]:
         )
     shared: dict[Any, Target] = {}  # equal targets are bound together
 
-    def of(spec: Any) -> Target:
+    def bound_once(spec: Any) -> Target:
         if isinstance(spec, int | str | None):
             return shared.setdefault(spec, as_target(spec))
         return as_target(spec)
 
-    return [[of(e) for e in each] if isinstance(each, list | tuple) else [of(each)] for each in target]
+    lists = [each if isinstance(each, list | tuple) else [each] for each in target]
+    return [[bound_once(each) for each in own] for own in lists]
 
 
 def _warn_of_constant_maps(

@@ -30,7 +30,7 @@ class SaveError(SeewhyError, ValueError):
 
 
 class MissingDependencyError(SeewhyError, ImportError):
-    """An optional dependency that is not installed; the message has the pip command that adds it."""
+    """An optional dependency that is not installed; the message has the pip command for it."""
 
     def __init__(self, package: str, purpose: str, extra: str | None = None) -> None:
         wanted = f"'seewhy[{extra}]'" if extra else package

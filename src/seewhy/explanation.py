@@ -1,4 +1,4 @@
-"""Explanation: what came out, for which score, by which method, how sure; shows and saves itself."""
+"""Explanation: what came out, for which score, by which method; shows and saves itself."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ class Explanation(Result):
         give (T, H, W). Raises PictureError where the map has no space.
         """
         sign = sign or ("absolute" if self.display == "absolute" else "positive")
-        return np.nan_to_num(self._drawn(sign), nan=0.0)
+        seen: np.ndarray = np.nan_to_num(self._drawn(sign), nan=0.0)
+        return seen
 
     def overlay(
         self, colormap: Any = None, opacity: float = 0.6, sign: Sign | None = None
@@ -96,7 +97,7 @@ class Explanation(Result):
             signed=sign == "signed",
         )
 
-    def draw(
+    def draw(  # type: ignore[override]
         self,
         view: View = "overlay",
         *,
@@ -189,7 +190,8 @@ class Explanation(Result):
             )
         return self.picture
 
-    def _pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays and the plain data that make up the explanation."""
         arrays = {"relevance": self.relevance.numpy()}
         if self.picture is not None:
             arrays["picture"] = np.asarray(self.picture)
@@ -204,7 +206,8 @@ class Explanation(Result):
         return arrays, data
 
     @classmethod
-    def _unpack(cls, arrays: dict[str, np.ndarray], data: dict[str, Any]) -> Self:
+    def unpack(cls, arrays: dict[str, np.ndarray], data: dict[str, Any]) -> Self:
+        """Return the explanation that was packed."""
         picture = Image.fromarray(arrays["picture"]) if "picture" in arrays else None
         geometry = data.pop("geometry")
         if geometry is not None:
@@ -261,10 +264,11 @@ class Explanations(Sequence[Explanation]):
         """Return a panel: each picture once, followed by its maps with target and method."""
         cells, before = [], None
         for each in self._all:
-            if each.picture is not None and each.picture is not before:
+            own = (each.source, each.picture)  # equal, not the same: a file may be read again
+            if each.picture is not None and own != before:
                 said = str(each.prediction[0]) if each.prediction else ""
                 cells.append(Cell(each.picture, Path(each.source).name, said))
-                before = each.picture
+                before = own
             way = sign or each.display
             look = {"colormap": colormap, "sign": way}
             image = (

@@ -25,7 +25,7 @@ _kinds: dict[str, type[Result]] = {}
 
 
 class Result:
-    """An answer that draws itself (`draw`), and becomes arrays and plain data (`_pack`) and back."""
+    """An answer that draws itself (`draw`), and becomes arrays and plain data (`pack`) and back."""
 
     kind: ClassVar[str] = ""
 
@@ -39,12 +39,12 @@ class Result:
         """Return the answer as a picture."""
 
     @abstractmethod
-    def _pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the arrays and the plain data that make up the answer."""
 
     @classmethod
     @abstractmethod
-    def _unpack(cls, arrays: dict[str, np.ndarray], data: dict[str, Any]) -> Self:
+    def unpack(cls, arrays: dict[str, np.ndarray], data: dict[str, Any]) -> Self:
         """Return the answer that was packed."""
 
     def save(self, path: str | Path, **options: Any) -> Path:
@@ -63,7 +63,7 @@ class Result:
                 f"{path} ends in {suffix or 'nothing'}: a picture ends in {', '.join(FORMATS)}, "
                 "data that can be read back in .npz or .json"
             )
-        arrays, data = self._pack()
+        arrays, data = self.pack()
         data = {"schema": SCHEMA, "kind": self.kind, **data}
         return write_whole(path, (_npz if suffix == ".npz" else _json)(arrays, data))
 
@@ -104,7 +104,7 @@ def read(path: str | Path) -> Any:
             "pip install --upgrade seewhy"
         )
     try:
-        return _kinds[kind]._unpack(arrays, data)
+        return _kinds[kind].unpack(arrays, data)
     except (KeyError, TypeError, ValueError) as error:
         raise SaveError(f"{path} lacks a part ({error}): it was cut or changed") from error
 

@@ -25,7 +25,7 @@ def model_of(entry):
         for part in module.modules():
             weight = getattr(part, "weight", None)
             if isinstance(weight, torch.nn.Parameter) and not bool(weight.any()):
-                weight.uniform_(0.01, 0.1) if weight.ndim == 1 else weight.normal_(0, 0.02)
+                weight.uniform_(0.5, 1.5) if weight.ndim == 1 else weight.normal_(0, 0.02)
     return sw.Model(module, name=entry.name, input_shape=entry.shape)
 
 

@@ -91,7 +91,7 @@ def test_a_class_that_overrides_call_is_explained_like_its_forward(net, pictures
 
 
 def test_a_layer_reachable_under_two_names_is_found_by_both(net, pictures):
-    net.features = nn.ModuleList([net.conv1, net.conv2])
+    net.features = nn.ModuleList([net.conv1, net.conv2]).eval()
     by_alias = maps(net, pictures, layer="features.1")
     assert torch.equal(by_alias, maps(net, pictures, layer="conv2"))
     assert torch.equal(by_alias, maps(net, pictures, layer=net.conv2))
@@ -235,7 +235,9 @@ def test_weights_that_do_not_fit_are_named(net, tmp_path):
 def test_weights_without_an_architecture_ask_for_one(net, tmp_path, ending):
     path = tmp_path / f"alone.{ending}"
     (save_file if ending == "safetensors" else torch.save)(net.state_dict(), path)
-    with pytest.raises(ModelError, match=r"without an architecture: name it, torchvision/resnet50@"):
+    with pytest.raises(
+        ModelError, match=r"without an architecture: name it, torchvision/resnet50@"
+    ):
         sw.load(path)
 
 
@@ -315,6 +317,13 @@ def test_an_exported_program_is_known_by_its_content(net, pictures, tmp_path):
     (tmp_path / "net.pt2").rename(tmp_path / "net.bin")
     again = sw.load(tmp_path / "net.bin")
     assert torch.equal(maps(again, pictures), maps(model, pictures))
+
+
+def test_a_file_may_have_the_signs_of_a_reference_in_its_path(net, pictures, tmp_path):
+    folder = tmp_path / "me@work"
+    folder.mkdir()
+    path = exported(net, pictures[:1], folder / "what?.pt2")
+    assert sw.load(path).name == "what?.pt2"
 
 
 def test_a_damaged_program_is_named(net, pictures, tmp_path):
@@ -499,9 +508,9 @@ def saved(kind, settings, folder):
     module = getattr(transformers, f"{kind}ForImageClassification")(config).eval()
     module.save_pretrained(folder)
     size = {"height": 32, "width": 32}
-    transformers.ViTImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(
-        folder
-    )
+    transformers.ViTImageProcessor(
+        size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    ).save_pretrained(folder)
     return module
 
 

@@ -34,7 +34,7 @@ for _command in (explain, compare, summary, methods, demo):
     app.command(epilog=getattr(_command, "examples", None))(_command)
 
 
-def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
+def _version(asked: bool) -> None:
     if asked:
         from seewhy import __version__
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def compare(
     context: typer.Context,
     image: opt.Image,
+    *,
     model: opt.ModelReference,
     methods: Annotated[
         list[str] | None,
@@ -109,7 +110,7 @@ def compare(
 
 
 def _at(how: Method, layer: str | tuple[str, ...] | None) -> Method:
-    """The method at the layer, where it has one and none of its own is given."""
+    """Return the method at the layer, where it has one and none of its own is given."""
     has = any(each.name == "layer" for each in fields(how))
     if layer is None or not has or getattr(how, "layer", None) is not None:
         return how

@@ -19,7 +19,7 @@ def demo(
     ] = 6,
     seed: opt.Seed = 0,
 ) -> None:
-    """See methods at work on pictures where it is known what the model has to look at."""
+    """Explain pictures of which the truth is known, and see who finds it."""
     from seewhy import demo as recipe
 
     screen: Screen = context.obj

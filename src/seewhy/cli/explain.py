@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def explain(
     context: typer.Context,
     images: opt.Images,
+    *,
     model: opt.ModelReference,
     method: opt.Method = None,
     target: opt.SeveralTargets = None,
@@ -123,7 +124,7 @@ def _tell(
     from seewhy.cli.group import FAILED, INTERRUPTED
     from seewhy.cli.work import described
     from seewhy.errors import PictureError
-    from seewhy.explanation import Explanation, Failure
+    from seewhy.explanation import Failure
 
     failures: list[Failure] = []
     count, problem = 0, ""
@@ -132,7 +133,6 @@ def _tell(
             if isinstance(each, Failure):
                 failures.append(each)
                 continue
-            assert isinstance(each, Explanation)
             try:
                 files = saving.save(each)
             except PictureError as error:  # a map without space cannot be drawn
@@ -151,8 +151,8 @@ def _tell(
     finally:
         answers.close(failures, problem)
     if failures:
-        total = len({each.source for each in failures})
-        screen.error(f"{total} of the pictures could not be explained, {count} explained:")
+        several = f"{len(failures)} pictures" if len(failures) > 1 else "1 picture"
+        screen.error(f"{several} could not be explained (saved: {count})")
         for failure in failures:
             screen.aside(f"  {described(failure)}")
         raise typer.Exit(FAILED)

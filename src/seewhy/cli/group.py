@@ -25,13 +25,14 @@ WRONG_OPTION = (MethodError, TargetError, LayerError)
 class Commands(TyperGroup):
     """The commands; what goes wrong in them ends in one line and an exit code."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ARG002
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Run, and leave the process with the exit code."""
+        extra["standalone_mode"] = False  # errors are shown here, in a line
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # a name that cannot be shown is no failure
                 stream.reconfigure(errors="backslashreplace")
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(*args, **extra)
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise

@@ -26,14 +26,12 @@ def methods(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[NAME]", help="A method, to read all about it.", show_default=False
-        ),
+        typer.Argument(metavar="NAME", help="A method, to read all about it.", show_default=False),
     ] = None,
     markdown: opt.Markdown = False,
     json: opt.Json = False,
 ) -> None:
-    """List the methods, or describe one: its settings, its paper, what it needs and costs."""
+    """List the methods, or describe one with its settings."""
     from seewhy.cli.work import as_json
     from seewhy.methods import as_method
     from seewhy.methods import methods as all_methods
@@ -105,7 +103,7 @@ def _about(how: type[Method]) -> dict[str, str]:
 
 
 def _description(how: type[Method]) -> list[str]:
-    """The docstring in paragraphs, and those of what it derives from that tell of its settings."""
+    """Return the docstring in paragraphs, and of its bases those that tell of its settings."""
     from seewhy.methods import Method
 
     settings = [each.name for each in fields(how)]
@@ -120,22 +118,24 @@ def _description(how: type[Method]) -> list[str]:
 
 
 def _facts(how: type[Method]) -> dict[str, dict[str, str]]:
-    """The default of each setting, and what it takes, as they are written."""
+    """Return the default of each setting, and what it takes, as they are written."""
     hints = get_type_hints(how)
     default = how()
     return {
         each.name: {
-            "default": str(getattr(default, each.name)).lower()
-            if getattr(default, each.name) in (None, True, False)
-            else str(getattr(default, each.name)),
+            "default": _value(getattr(default, each.name)),
             "takes": _takes(hints[each.name]),
         }
         for each in fields(how)
     }
 
 
+def _value(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def _takes(hint: Any) -> str:
-    """What can be written for a field of this type."""
+    """Say what can be written for a field of this type."""
     from seewhy.methods import Method
 
     words: list[str] = []
@@ -157,7 +157,7 @@ _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a name
 
 
 def _written(how: type[Method]) -> str:
-    """An example of the method as a string."""
+    """Return an example of the method as a string."""
     given = [
         f"{name}={each['default'] if each['default'] != 'none' else name.upper()}"
         for name, each in _facts(how).items()

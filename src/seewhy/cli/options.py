@@ -59,7 +59,7 @@ def read_memory(text: str) -> int:
 Images = Annotated[
     list[str],
     typer.Argument(
-        metavar="IMAGES...",
+        metavar="IMAGES",
         help="Paths, folders, patterns, http(s) addresses; - reads one picture from stdin.",
         show_default=False,
     ),

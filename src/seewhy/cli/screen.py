@@ -39,7 +39,7 @@ class Screen:
     def paragraph(self, text: str, indent: int = 0) -> None:
         """Print text wrapped to the terminal."""
         self.clear()
-        self.out.print(Padding(Text(text), (0, 0, 0, indent)))
+        self.out.print(Padding(Text(text), (0, 0, 0, indent), expand=False))
 
     def table(
         self,

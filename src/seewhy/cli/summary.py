@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 )
 def summary(
     context: typer.Context,
+    *,
     model: opt.ModelReference,
     image: Annotated[
         str | None,
         typer.Argument(
-            metavar="[IMAGE]",
+            metavar="IMAGE",
             help="A picture, where the model's input shape is not known.",
             show_default=False,
         ),
@@ -33,7 +34,7 @@ def summary(
     markdown: opt.Markdown = False,
     json: opt.Json = False,
 ) -> None:
-    """List a model's layers with their shapes; mark the one that methods use by default."""
+    """List a model's layers; mark the one that methods use by default."""
     from seewhy import api
     from seewhy.cli.work import as_json, read_stdin
     from seewhy.model.load import load
@@ -48,7 +49,9 @@ def summary(
     if markdown:
         screen.raw(found.markdown())
         return
-    default = [str(each) for each in found.layers].index(str(found.default)) if found.default else None
+    default = (
+        [str(each) for each in found.layers].index(str(found.default)) if found.default else None
+    )
     screen.table(
         found.columns, found.rows(), right=("output", "kernel", "parameters"), bold=default
     )

@@ -39,7 +39,7 @@ def read_stdin() -> Any:
     """Return the picture whose bytes come on stdin; PictureError where there is none."""
     content = sys.stdin.buffer.read()
     image = read_picture(content, name=STDIN).image
-    image.filename = STDIN  # type: ignore[attr-defined] - what the picture is called from now on
+    vars(image)["filename"] = STDIN  # what the picture is called from now on
     return image
 
 

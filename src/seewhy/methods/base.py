@@ -91,9 +91,7 @@ M = TypeVar("M", bound=type[Method])
 _methods: dict[str, type[Method]] = {}
 
 
-def method(
-    name: str, *, paper: str, cost: str, needs: tuple[str, ...] = ()
-) -> Callable[[M], M]:
+def method(name: str, *, paper: str, cost: str, needs: tuple[str, ...] = ()) -> Callable[[M], M]:
     """Register a frozen dataclass derived from Method under the name its paper gives it.
 
     paper: authors, year and equation. cost: passes for a picture, in words. needs: what it asks of
@@ -206,9 +204,7 @@ def build(cls: type[Method], settings: dict[str, Any]) -> Method:
     return cls(**read)
 
 
-def perform(
-    how: Method, model: Model, prepared: Prepared, score: Score, run: Run
-) -> Attribution:
+def perform(how: Method, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
     """Run a method on a batch: check what it needs, hold the model, count passes, check the map.
 
     Every method is run through here. Raises MethodError where the model does not offer what the

@@ -1,4 +1,4 @@
-"""Class activation maps: sums over a layer's channels, weighted by what the target makes of them."""
+"""Class activation maps: a layer's channels, weighted by what the target makes of them."""
 
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ class CAM(Method):
         (layer,) = spatial_layers(model, prepared, self.layer)
         recording = record(model, prepared, score, [OUTPUT], watch=[layer])
         maps, head = _averaged_maps(model, recording, layer)
-        weights = recording.gradients[OUTPUT].reshape(len(maps), -1) @ head.weight.flatten(1).to(maps)
+        combined = recording.gradients[OUTPUT].reshape(len(maps), -1)
+        weights = combined @ head.weight.flatten(1).to(maps)
         if self.channels is not None:
             mean = over_space(torch.mean, maps).flatten(1)
             kept = mean.topk(min(self.channels, mean.shape[1]), dim=1).indices

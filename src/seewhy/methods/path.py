@@ -34,7 +34,8 @@ class IntegratedGradients(Method):
     steps: points on the path (Gauss-Legendre). baseline: the value of the empty input in the
     model's units; 0 is the mean colour after the usual normalisation.
     The map has the input's shape, (N, C, *space); it sums to score(picture) - score(baseline), and
-    checks["completeness gap"] is how far it is from that, as a share of the difference. As many steps run at once as `run.memory` allows.
+    checks["completeness gap"] is how far it is from that, as a share of the difference. As many
+    steps run at once as `run.memory` allows.
     """
 
     steps: int = 50
@@ -101,13 +102,9 @@ def _gap(
     rows = torch.arange(len(prepared))
 
     def scores(pictures: Tensor) -> Tensor:
-        with torch.no_grad():
-            found = record(model, prepared.changed(pictures), Rows(score, rows)).scores
-        assert found is not None
-        return found.double()
+        return record(model, prepared.changed(pictures), Rows(score, rows)).scores.double()
 
-    full = score.values.double() if prepared.clean and score.values is not None else None
-    full = scores(prepared.tensor) if full is None else full
+    full = score.answered[1].double() if prepared.clean else scores(prepared.tensor)
     difference = full - scores(baseline)
     found = relevance.flatten(1).sum(1, dtype=torch.float64)
     scale = torch.maximum(difference.abs(), 1e-6 * full.abs()).clamp(min=1e-12)

@@ -58,16 +58,15 @@ class SmoothGrad(Method):
         spread = (flat.amax(1) - flat.amin(1)) * self.noise
         spread = spread.reshape(-1, *(1,) * (inputs.ndim - 1))
         draws = [generator(run.seed, key) for key in prepared.keys]
-        total: Attribution | None = None
+        found = []
         for sample in range(self.samples):
             noise = torch.stack([_normal(inputs[0], draw) for draw in draws])
             noisy = prepared.changed(inputs + spread * noise.to(inputs))
-            found = self.method.attribute(model, noisy, score, run)
-            total = found if total is None else _sum(total, found)
+            found.append(self.method.attribute(model, noisy, score, run))
+            found[0] = _sum(found[0], found.pop()) if sample else found[0]
             run.report(sample + 1, self.samples, "samples")
-        assert total is not None
-        checks = {name: value / self.samples for name, value in total.checks.items()}
-        return Attribution(total.relevance / self.samples, checks, total.layers)
+        checks = {name: value / self.samples for name, value in found[0].checks.items()}
+        return Attribution(found[0].relevance / self.samples, checks, found[0].layers)
 
 
 def _normal(like: Tensor, draw: torch.Generator) -> Tensor:

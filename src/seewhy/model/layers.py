@@ -18,6 +18,10 @@ from seewhy.model.tape.trace import Call, Trace
 
 MOST_AFTER = 0.5  # with more of the layers than this after it, a cut says too little
 _POOLING = tuple(vars(nn.modules.pooling)[name] for name in nn.modules.pooling.__all__)
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 AMBIGUOUS = 0.02  # two readings closer than this are told apart by an experiment
 
 
@@ -63,8 +67,13 @@ class Layer:
 
     def read_as(self, reading: Reading) -> Layer:
         """Return the layer with another reading, which is certain from now on."""
-        known = {"layout": reading.layout, "prefix": reading.prefix, "grid": reading.grid}
-        return replace(self, **known, readings=(reading,))
+        return replace(
+            self,
+            layout=reading.layout,
+            prefix=reading.prefix,
+            grid=reading.grid,
+            readings=(reading,),
+        )
 
     def __str__(self) -> str:
         return self.name if self.call < 0 else f"{self.name}#{self.call}"
@@ -217,11 +226,11 @@ def _read(layer: Layer) -> Layer:
     if not layer.readings:
         return replace(layer, layout="vector" if len(layer.shape) == 1 else None)
     first = layer.readings[0]
-    return replace(layer, layout=first.layout, prefix=first.prefix, grid=first.grid)
+    return replace(layer.read_as(first), readings=layer.readings)
 
 
 def _is_convolution(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.conv._ConvNd)
+    return isinstance(module, _CONVOLUTIONS)
 
 
 def _score(trace: Trace) -> Tensor | None:
@@ -262,9 +271,7 @@ def _gradients_of_head(
             if given.ndim != 2 or not on_cut or len(given) != len(trace.input):
                 continue
             weights = torch.linspace(-1, 1, given.numel()).to(given).view_as(given)
-            found = torch.autograd.grad(
-                given, edges, weights, allow_unused=True, retain_graph=True
-            )
+            found = torch.autograd.grad(given, edges, weights, allow_unused=True, retain_graph=True)
             if any(gradient is not None and bool(gradient.any()) for gradient in found):
                 return list(found)
     return [None] * len(places)

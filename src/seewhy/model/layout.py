@@ -36,11 +36,11 @@ class Reading:
             case "channels-last":
                 return tensor.movedim(-1, 1)
             case "tokens":
-                return tensor[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+                return _gridded(tensor[:, self.prefix :].transpose(1, 2), self.grid)
             case "tokens-first":
-                return tensor[self.prefix :].permute(1, 2, 0).unflatten(2, self.grid)
+                return _gridded(tensor[self.prefix :].permute(1, 2, 0), self.grid)
             case "tokens-last":
-                return tensor[:, :, self.prefix :].unflatten(2, self.grid)
+                return _gridded(tensor[:, :, self.prefix :], self.grid)
         return tensor
 
     def restore(self, activations: Tensor, like: Tensor) -> Tensor:
@@ -61,6 +61,11 @@ class Reading:
         return torch.cat([front, given], axis)
 
 
+def _gridded(tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Return (N, D, L) as (N, D, *grid)."""
+    return tokens.reshape(*tokens.shape[:2], *grid)
+
+
 def readings(
     shape: tuple[int, ...], batch: int, size: tuple[int, ...], grids: list[tuple[int, ...]]
 ) -> list[Reading]:
@@ -72,25 +77,26 @@ def readings(
     if not size:
         return []
     found = []
+    layout: Layout
     if len(shape) == len(size) + 2 and shape[0] == batch:
-        for layout, grid in (("channels-first", shape[2:]), ("channels-last", shape[1:-1])):
+        maps: list[tuple[Layout, tuple[int, ...]]]
+        maps = [("channels-first", shape[2:]), ("channels-last", shape[1:-1])]
+        for layout, grid in maps:
             doubt = _stride_mismatch(grid, size)
             if doubt is not None:
                 doubt += 0.0 if grid in grids else GRID_FROM_CONVOLUTION
                 found.append(Reading(layout, tuple(grid), 0, doubt))
     if len(shape) == 3:
-        for layout, batch_axis, token_axis in (
-            ("tokens", 0, 1),
-            ("tokens-last", 0, 2),
-            ("tokens-first", 1, 0),
-        ):
+        orders: list[tuple[Layout, int, int]]
+        orders = [("tokens", 0, 1), ("tokens-last", 0, 2), ("tokens-first", 1, 0)]
+        for layout, batch_axis, token_axis in orders:
             if shape[batch_axis] != batch:
                 continue
             fit = _token_grid(shape[token_axis], size, grids)
             if fit is not None:
                 grid, prefix = fit
                 doubt = 0.1 * (layout != "tokens") + 0.01 * prefix
-                found.append(Reading(layout, grid, prefix, doubt))  # type: ignore[arg-type]
+                found.append(Reading(layout, grid, prefix, doubt))
     return sorted(found, key=lambda reading: reading.doubt)
 
 
@@ -115,6 +121,7 @@ def _token_grid(
 ) -> tuple[tuple[int, ...], int] | None:
     """The grid behind so many tokens, and how many stand in front of it."""
     best: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
+    rank: tuple[int, ...]
     for age, grid in enumerate(reversed(grids)):
         for halvings in range(5):
             halved = tuple(-(-places // 2**halvings) for places in grid)

@@ -146,7 +146,7 @@ def _demo() -> Model:
     return Model(world.load_network("object"), preprocess, classes, name="demo", input_shape=shape)
 
 
-def _torchvision(name: str, trained: bool) -> Model:  # noqa: FBT001
+def _torchvision(name: str, trained: bool) -> Model:
     models = _library("torchvision.models", "torchvision", "torchvision/... models")
     try:
         build = models.get_model_builder(name)
@@ -168,12 +168,10 @@ def _torchvision(name: str, trained: bool) -> Model:  # noqa: FBT001
     preprocess = weights.transforms() if weights is not None else None
     crop = getattr(preprocess, "crop_size", None)
     shape = (3, crop[0], crop[0]) if crop else None
-    return Model(
-        module.eval(), preprocess, classes, name=f"torchvision/{name}", input_shape=shape
-    )
+    return Model(module.eval(), preprocess, classes, name=f"torchvision/{name}", input_shape=shape)
 
 
-def _timm(name: str, trained: bool) -> Model:  # noqa: FBT001
+def _timm(name: str, trained: bool) -> Model:
     timm = _library("timm", "timm", "timm/... models")
     if not timm.is_model(name.partition(".")[0]):
         raise ModelError(
@@ -189,14 +187,13 @@ def _timm(name: str, trained: bool) -> Model:  # noqa: FBT001
     classes = None
     if module.num_classes == 1000:
         info = timm.data.ImageNetInfo()
-        classes = [info.index_to_description(i).partition(",")[0] for i in range(1000)]
-        ids = [info.index_to_label_name(i) for i in range(1000)]
-        classes = Labels(classes, ids)
+        names = [info.index_to_description(i).partition(",")[0] for i in range(1000)]
+        classes = Labels(names, [info.index_to_label_name(i) for i in range(1000)])
     shape = tuple(settings["input_size"])
     return Model(module.eval(), transform, classes, name=f"timm/{name}", input_shape=shape)
 
 
-def _huggingface(name: str, trained: bool) -> Model:  # noqa: FBT001
+def _huggingface(name: str, trained: bool) -> Model:
     transformers = _library("transformers", "transformers", "hf/... models", extra="hf")
     kinds = transformers.AutoModelForImageClassification
     repository = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name

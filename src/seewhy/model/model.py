@@ -186,7 +186,9 @@ class Model:
 
     def find(self, layer: Layer) -> nn.Module:
         """Return the module of a layer, whatever of its names is used."""
-        for name, module in self.module.named_modules(remove_duplicate=False):
+        named: Iterator[tuple[str, nn.Module]]
+        named = self.module.named_modules(remove_duplicate=False)
+        for name, module in named:
             if name == layer.name:
                 return module
         near = difflib.get_close_matches(layer.name, self._names(), 4, 0.5)
@@ -344,7 +346,7 @@ class Model:
         )
 
     def _unambiguous(self, layer: Layer, like: Prepared | None) -> Layer:
-        """Where two readings fit, change places of a picture and see which reading changes there."""
+        """Where two readings fit, change a place of a picture and see which reading changes."""
         if not layer.ambiguous:
             return layer
         from seewhy.model.tape.record import record
@@ -355,13 +357,13 @@ class Model:
         with self.held():
             before = record(self, base, layers=[whole]).activations[whole]
             for down, across in ((0.2, 0.7), (0.7, 0.2)):
-                place = _patch(tuple(base.tensor.shape[-2:]), down, across)
+                place = _patch(tuple(base.tensor.shape), down, across)
                 changed = base.tensor.clone()
                 changed[(..., *place)] += 3
                 after = record(self, base.changed(changed), layers=[whole]).activations[whole]
                 for reading in layer.readings:
                     change = reading.canonical(after - before).abs().sum(1)[0]
-                    there = change[(..., *_patch(tuple(change.shape[-2:]), down, across))]
+                    there = change[(..., *_patch(tuple(change.shape), down, across))]
                     agreement[reading] += float(there.sum() / change.sum().clamp(min=1e-30))
         return layer.read_as(max(layer.readings, key=lambda reading: agreement[reading]))
 
@@ -374,7 +376,7 @@ def is_model_input(pictures: Any) -> bool:
     return dtype is not None and getattr(dtype, "kind", "") == "f"
 
 
-def _patch(size: tuple[int, int], down: float, across: float) -> tuple[slice, slice]:
-    height, width = size
+def _patch(size: tuple[int, ...], down: float, across: float) -> tuple[slice, slice]:
+    height, width = size[-2:]
     top, left = int(down * height), int(across * width)
     return slice(top, top + max(height // 6, 1)), slice(left, left + max(width // 6, 1))

@@ -42,7 +42,8 @@ def has_class_head(outputs: Any) -> bool:
     if detects(outputs):
         return False
     if not isinstance(outputs, Tensor):
-        names = set(outputs) if isinstance(outputs, Mapping) else set(getattr(outputs, "_fields", ()))
+        fields = getattr(outputs, "_fields", ())
+        names = set(outputs if isinstance(outputs, Mapping) else fields)
         embeds = {"last_hidden_state", "pooler_output", "image_embeds"} & names
         if embeds and "logits" not in names:
             return False

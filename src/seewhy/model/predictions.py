@@ -13,7 +13,7 @@ from seewhy.model.labels import Labels
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class of a picture: its name (its number where names are unknown), number, probability."""
+    """One class of a picture: its name ("class 3" where names are unknown), number, probability."""
 
     label: str
     number: int

@@ -16,7 +16,7 @@ from torch import Tensor
 from seewhy.data.images import Picture
 from seewhy.errors import PictureError, SeewhyWarning
 from seewhy.model.geometry import Geometry, measure
-from seewhy.model.tape.trees import moved, select_rows
+from seewhy.model.tape.trees import joined, moved, select_rows
 
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -127,7 +127,7 @@ class Preparer:
     def __init__(self, preprocess: Callable[..., Any] | None) -> None:
         self.preprocess = preprocess
         self._form: Callable[[Image.Image], Any] | None = None
-        self._geometries: dict[tuple[int, int], Geometry | None] = {}
+        self._geometries: dict[tuple[int, int], Geometry] = {}
 
     def __call__(self, pictures: Sequence[Picture], others: Any = None) -> list[Prepared]:
         """Prepare pictures one by one: inputs of different shapes cannot share a batch."""
@@ -157,9 +157,10 @@ class Preparer:
     def geometry(self, picture: Picture) -> Geometry:
         """Return where the input's places are in the picture; measured once for each size."""
         size = (picture.image.height, picture.image.width)
-        if size not in self._geometries:
-            found = measure(self._apply, size)
-            if found is None:
+        known = self._geometries.get(size)
+        if known is None:
+            known = measure(self._apply, size)
+            if known is None:
                 shape = tuple(self._apply(picture.image).shape)
                 warnings.warn(
                     "what this preprocessing does to a picture could not be measured (it is not a "
@@ -168,26 +169,23 @@ class Preparer:
                     stacklevel=3,
                 )
                 model = (shape[-2], shape[-1]) if len(shape) >= 2 else size
-                found = Geometry.stretched(size, model)
-            self._geometries[size] = found
-        known = self._geometries[size]
-        assert known is not None
+                known = Geometry.stretched(size, model)
+            self._geometries[size] = known
         return known
 
     def _apply(self, image: Image.Image) -> Tensor:
         if self._form is not None:
             return _as_input(self._form(image))
-        first: Exception | None = None
+        failures: list[Exception] = []
         for form in self._forms():
             try:
                 found = _as_input(form(image.copy()))
             except Exception as error:  # noqa: BLE001 - any failure means: not called like this
-                first = first or error
+                failures.append(error)
             else:
                 self._form = form
                 return found
-        assert first is not None
-        raise first
+        raise failures[0]
 
     def _forms(self) -> list[Callable[[Image.Image], Any]]:
         preprocess = self.preprocess
@@ -204,7 +202,7 @@ class Preparer:
 def _as_input(found: Any) -> Tensor:
     """One input (C, *space) or (D,) from whatever a preprocessing returned for one picture."""
     if not isinstance(found, torch.Tensor | np.ndarray | list | tuple) and hasattr(found, "keys"):
-        found = found["pixel_values"] if "pixel_values" in found else next(iter(found.values()))  # noqa: SIM401
+        found = found["pixel_values"] if "pixel_values" in found else next(iter(found.values()))
     if isinstance(found, list | tuple) and len(found) == 1:
         found = found[0]
     tensor = torch.as_tensor(np.asarray(found) if not isinstance(found, Tensor) else found)
@@ -225,17 +223,9 @@ def batched(prepared: Sequence[Prepared]) -> Prepared:
     """Join prepared pictures of equal shape into one batch."""
     if len(prepared) == 1:
         return prepared[0]
-    joined = None
-    if prepared[0].others is not None:
-        flats = [torch.utils._pytree.tree_flatten(each.others) for each in prepared]
-        leaves = [
-            torch.cat(list(each)) if isinstance(each[0], Tensor) and each[0].ndim else each[0]
-            for each in zip(*(flat for flat, _ in flats), strict=True)
-        ]
-        joined = torch.utils._pytree.tree_unflatten(leaves, flats[0][1])
     return Prepared(
         torch.cat([each.tensor for each in prepared]),
-        joined,
+        joined([each.others for each in prepared]),
         tuple(original for each in prepared for original in each.originals),
         tuple(geometry for each in prepared for geometry in each.geometries),
     )

@@ -74,15 +74,15 @@ def _bind_queries(box: Box, outcome: Outcome, labels: Labels | None) -> Bound:
     return Bound(read, tuple(f"{name_of(n, labels)} in box {q}" for n, q in pairs))
 
 
-def _bind_detections(
-    box: Box, outputs: list[Mapping[str, Any]], labels: Labels | None
-) -> Bound:
+def _bind_detections(box: Box, outputs: list[Mapping[str, Any]], labels: Labels | None) -> Bound:
     """Bind to one dict a picture with "boxes" (D, 4), "labels" (D,), "scores" (D,)."""
     wanted: list[tuple[Tensor, int]] = []
     for index, each in enumerate(outputs):
         scores, numbers = each["scores"].detach(), each["labels"]
         if not len(scores):
-            raise TargetError(f"nothing was detected in picture {index}: there is no box to explain")
+            raise TargetError(
+                f"nothing was detected in picture {index}: there is no box to explain"
+            )
         if box.query is not None:
             if not 0 <= box.query < len(scores):
                 raise TargetError(
@@ -92,7 +92,9 @@ def _bind_detections(
         else:
             fits = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
             if box.label is not None:
-                number = labels.number(box.label) if isinstance(box.label, str) and labels else box.label
+                number = (
+                    labels.number(box.label) if isinstance(box.label, str) and labels else box.label
+                )
                 fits = numbers == number
                 if not bool(fits.any()):
                     raise TargetError(f"no {box.label!r} was detected in picture {index}")

@@ -45,7 +45,7 @@ class Class(Target):
         """What is read, for all classes (N, K)."""
         return scores
 
-    def describe(self, label: str, softmaxed: bool) -> str:  # noqa: FBT001
+    def describe(self, label: str, softmaxed: bool) -> str:
         """What the number is called."""
         return f"{label} (probability: the network ends in a softmax)" if softmaxed else label
 
@@ -58,7 +58,7 @@ class Probability(Class):
         """Softmax, unless the network has done it."""
         return scores if already_probabilities(scores.detach()) else scores.softmax(1)
 
-    def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002, FBT001
+    def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002
         """What the number is called."""
         return f"probability of {label}"
 
@@ -72,7 +72,7 @@ class LogProbability(Class):
         softmaxed = already_probabilities(scores.detach())
         return scores.clamp(min=1e-30).log() if softmaxed else scores.log_softmax(1)
 
-    def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002, FBT001
+    def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002
         """What the number is called."""
         return f"log-probability of {label}"
 
@@ -114,7 +114,7 @@ class LogitSum(Target):
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:  # noqa: ARG002
         """Bind to the pictures; see the class."""
         count = len(class_scores(outcome))
-        return Bound(lambda later, rows: class_scores(later).sum(1), ("sum of all logits",) * count)
+        return Bound(lambda later, _: class_scores(later).sum(1), ("sum of all logits",) * count)
 
 
 @dataclass(frozen=True)

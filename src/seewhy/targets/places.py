@@ -63,7 +63,8 @@ class Neuron(Target):
         def read(later: Outcome, rows: Tensor) -> Tensor:
             channel = later.activations[layer][:, self.channel]
             if self.position is not None:
-                return channel[(slice(None), *self.position)]
+                place: list[Any] = [slice(None), *self.position]
+                return channel[tuple(place)]
             return channel.reshape(len(rows), -1).mean(1)
 
         where = "" if self.position is None else f" at {self.position}"
@@ -115,7 +116,7 @@ class Region(Target):
         return Bound(read, names)
 
 
-def _resized(mask: Any, count: int, size: tuple[int, int]) -> Tensor:
+def _resized(mask: Any, count: int, size: tuple[int, ...]) -> Tensor:
     """Return a mask (H, W) or (N, H, W) at another size, as boolean (N, h, w)."""
     given = torch.as_tensor(np.asarray(mask)).bool()
     given = given[None].expand(count, -1, -1) if given.ndim == 2 else given

@@ -52,7 +52,7 @@ def as_target(spec: TargetSpec) -> Target:
         return Class(int(spec))
     if isinstance(spec, str):
         kind, colon, rest = spec.partition(":")
-        if (colon or kind == "logit-sum" or kind == "box") and kind in KINDS:
+        if (colon or kind in ("logit-sum", "box")) and kind in KINDS:
             return _parsed(kind, rest)
         return Class(int(spec)) if spec.isdigit() else Class(spec)
     if callable(spec):
@@ -123,6 +123,13 @@ class Score:
             with torch.no_grad():
                 record(model, prepared, self)
         return self
+
+    @property
+    def answered(self) -> tuple[Outcome, Tensor]:
+        """What the network gave for the unchanged pictures, and their scores (N,), once bound."""
+        if self.clean is None or self.values is None:
+            raise TargetError("the score is not bound to pictures yet: call score.bind(...)")
+        return self.clean, self.values
 
     def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
         """Return (len(rows),); row i of the outcome belongs to the picture rows[i].

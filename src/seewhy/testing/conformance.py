@@ -69,7 +69,9 @@ def _same(one: Tensor, two: Tensor, what: str, tolerance: float = SAME) -> None:
     assert one.shape == two.shape, f"{what}: shapes {tuple(one.shape)} and {tuple(two.shape)}"
     gap = float((one.double() - two.double()).abs().max())
     scale = max(float(one.double().abs().max()), 1e-12)
-    assert gap <= tolerance * scale, f"{what}: maps differ by {gap:.3g}, at a maximum of {scale:.3g}"
+    assert gap <= tolerance * scale, (
+        f"{what}: maps differ by {gap:.3g}, at a maximum of {scale:.3g}"
+    )
 
 
 # ---------------------------------------------------------------------- the promises
@@ -111,9 +113,7 @@ def equal_pictures_equal_maps(how: Method, kind: Kind) -> None:
 def memory_does_not_matter(how: Method, kind: Kind) -> None:
     """A small working set changes nothing but the speed."""
     model = kind.model()
-    for one, two in zip(
-        _maps(how, model, kind), _maps(how, model, kind, memory=1), strict=True
-    ):
+    for one, two in zip(_maps(how, model, kind), _maps(how, model, kind, memory=1), strict=True):
         _same(one.relevance, two.relevance, "with hardly any memory")
 
 
@@ -151,7 +151,7 @@ def model_survives_exceptions(how: Method, kind: Kind) -> None:
             before = snapshot(model.module)
             try:
                 _maps(how, model, kind)
-            except Injected:
+            except InjectedError:
                 pass
             else:
                 assert not failed, "an exception of the network was swallowed"
@@ -233,7 +233,7 @@ CHECKS: dict[str, Check] = {
 # ---------------------------------------------------------------------- what a model is
 
 
-class Injected(RuntimeError):
+class InjectedError(RuntimeError):
     """The exception that a failing layer raises."""
 
 
@@ -246,7 +246,7 @@ class _failing:  # noqa: N801 - it reads as a verb
     def __enter__(self) -> list[bool]:
         def fail(*_: Any) -> None:
             self.fired.append(True)
-            raise Injected("injected")
+            raise InjectedError("injected")
 
         self.handle = self.module.register_forward_pre_hook(fail)
         return self.fired
@@ -277,7 +277,9 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> None:
     """Raise AssertionError that names the first thing about a module that has changed."""
-    assert before.keys() == after.keys(), f"came or went: {sorted(before.keys() ^ after.keys())[:3]}"
+    assert before.keys() == after.keys(), (
+        f"came or went: {sorted(before.keys() ^ after.keys())[:3]}"
+    )
     for name, value in before.items():
         same = (
             torch.equal(value, after[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ class Kind:
             torch.manual_seed(0)
             module = self.build().eval()
             for part in module.modules():  # as after training: not the identity
-                if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                    part.running_mean.normal_(0, 0.2)  # type: ignore[union-attr,operator]
-                    part.running_var.uniform_(0.5, 2)  # type: ignore[union-attr,operator]
+                if isinstance(part, nn.BatchNorm2d):
+                    nn.init.normal_(part.get_buffer("running_mean"), 0, 0.2)
+                    nn.init.uniform_(part.get_buffer("running_var"), 0.5, 2)
         return module
 
     def model(self) -> Model:
@@ -81,7 +82,7 @@ class _Residual(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.head = nn.Linear(8, 5)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor) -> Any:
         features = self.relu(self.stem(pictures))
         out = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(features)))))
         out += features
@@ -97,7 +98,7 @@ class _Functional(nn.Module):
         self.alias = self.body["second"]
         self.head = nn.Linear(12 * 6 * 6, 5)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor) -> Any:
         features = F.relu(self.body["first"](pictures), inplace=True)
         features = F.relu(self.alias(features))
         return self.head(F.max_pool2d(features, 2).flatten(1))
@@ -110,7 +111,7 @@ class _Called(nn.Module):
         super().__init__()
         self.net = _plain()
 
-    def __call__(self, pictures: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, pictures: Tensor) -> Any:
         return self.net(pictures)
 
 
@@ -128,7 +129,7 @@ class _Tokens(nn.Module):
         )
         self.head = nn.Linear(16, 5)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor) -> Any:
         tokens = self.patches(pictures).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1) + self.position
         for block in self.blocks:
@@ -145,7 +146,7 @@ class _ChannelsLast(nn.Module):
         self.mix1, self.mix2 = nn.Linear(12, 24), nn.Linear(24, 12)
         self.norm, self.head = nn.LayerNorm(12), nn.Linear(12, 5)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor) -> Any:
         features = self.patches(pictures).permute(0, 2, 3, 1)
         features = self.norm(features + self.mix2(F.gelu(self.mix1(features))))
         return self.head(features.mean((1, 2)))
@@ -159,7 +160,7 @@ class _Sum(nn.Module):
         self.features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh())
         self.side, self.head = nn.Linear(4, 8), nn.Linear(8, 5)
 
-    def forward(self, pictures: Tensor, extra: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor, extra: Tensor) -> Any:
         return self.head(self.features(pictures).mean((2, 3)) * self.side(extra))
 
 
@@ -206,7 +207,10 @@ def _softmax() -> nn.Module:
 
 def _segmentation() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
         nn.Conv2d(8, 4, 1),
     )
 
@@ -218,7 +222,11 @@ def _embedding() -> nn.Module:
 
 
 def _scripted() -> nn.Module:
-    return torch.jit.trace(_plain().eval(), torch.zeros(1, 3, 16, 16))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # old files still have to be explained
+        trace: Any = torch.jit.trace
+        module: nn.Module = trace(_plain().eval(), torch.zeros(1, 3, 16, 16))
+    return module
 
 
 KINDS: dict[str, Kind] = {

@@ -67,13 +67,13 @@ class Schedule:
 def train(recipe: Recipe, *, seed: int, schedule: Schedule) -> WorldNet:
     """Train a network from nothing and give it in evaluation mode; one seed, one result.
 
-    Torch's global random state is left as it was.
+    The global random state of torch is left as it was.
     """
     scenes = generate(schedule.pictures, seed=TRAINING_SEED + seed, sticker=recipe.sticker)
     labels = torch.from_numpy(scenes.labels)
     draws = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = WorldNet()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=schedule.weight_decay)
@@ -85,7 +85,7 @@ def train(recipe: Recipe, *, seed: int, schedule: Schedule) -> WorldNet:
         inputs = normalise(_turned(scenes.pictures[rows], draws))
         loss = cross_entropy(network(inputs), labels[rows], label_smoothing=schedule.smoothing)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         rates.step()
         if step % 200 == 0:

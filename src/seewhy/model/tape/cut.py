@@ -27,8 +27,7 @@ class Headless(nn.Module):
 
     def __init__(self, whole: nn.Module, head: str) -> None:
         super().__init__()
-        self.__dict__["whole"] = whole  # not a submodule: the names stay those of the whole
-        self.__dict__["head_name"] = head
+        self.__dict__["whole"] = (whole, head)  # no submodule: the names stay those of the whole
         self._modules, self._parameters = whole._modules, whole._parameters
         self._buffers = whole._buffers
         self.training = whole.training
@@ -36,17 +35,18 @@ class Headless(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Embedding:
         """Return the head's input, averaged over space where it has space."""
+        whole, head = self.__dict__["whole"]
         me, seen = threading.get_ident(), []
 
         def note(_: nn.Module, given: tuple[Any, ...]) -> None:
             if threading.get_ident() == me:
                 seen.extend(float_tensors(given)[:1])
 
-        handle = self.whole.get_submodule(self.head_name).register_forward_pre_hook(note)
+        handle = whole.get_submodule(head).register_forward_pre_hook(note)
         try:
-            self.whole(*args, **kwargs)
+            whole(*args, **kwargs)
         finally:
             handle.remove()
         if not seen:
-            raise ModelError(f"the head {self.head_name!r} was not reached")
+            raise ModelError(f"the head {head!r} was not reached")
         return Embedding(seen[-1].flatten(2).mean(2) if seen[-1].ndim > 2 else seen[-1])

@@ -52,14 +52,14 @@ def reached(
     pending: list[Edge] = [(edge.node, edge.output_nr) for edge in edges]
     while pending:
         edge = pending.pop()
-        if edge[0] is None or edge in barrier:
+        if edge in barrier:
             continue
         if edge in stop:
             met.add(edge)
         elif edge[0] not in seen:
             seen.add(edge[0])
             leaf_met |= getattr(edge[0], "variable", None) is leaf
-            pending.extend(edge[0].next_functions)
+            pending.extend((n, i) for n, i in edge[0].next_functions if n is not None)
     return met, leaf_met
 
 

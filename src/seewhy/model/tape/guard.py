@@ -153,7 +153,8 @@ def _lent_weights(
         for part in module.modules():
             if not hookable(part):
                 continue
-            for table in (part._parameters, part._buffers):
+            tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+            for table in tables:
                 for name, tensor in table.items():
                     if tensor is None:
                         continue

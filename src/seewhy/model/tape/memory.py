@@ -30,7 +30,7 @@ def graph_bytes(model: Model, one: Prepared) -> int:
             alive.append(tensor)
         return tensor
 
-    with model.held(), torch.inference_mode(mode=False), torch.enable_grad():
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            model.forward(one.tensor.clone().requires_grad_(), one.others, counted=False)
+    saving = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with model.held(), torch.inference_mode(mode=False), torch.enable_grad(), saving:
+        model.forward(one.tensor.clone().requires_grad_(), one.others, counted=False)
     return sum(sizes.values()) + WORKING_COPIES * max(sizes.values(), default=one.tensor.nbytes)

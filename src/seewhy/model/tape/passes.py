@@ -1,4 +1,4 @@
-"""Counts the passes through a network where they happen, so that no method can misstate its cost."""
+"""Counts passes through a network where they happen: no method can misstate its cost."""
 
 from __future__ import annotations
 

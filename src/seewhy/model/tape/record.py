@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 
 from seewhy.errors import LayerError, ModelError
 from seewhy.model.layers import INPUT, OUTPUT, Layer
@@ -56,14 +56,14 @@ class Scoring(Protocol):
 class Recording:
     """Activations and gradients at layers as (N, C, *space), whatever the layer's own layout.
 
-    scores: (N,), None where no score was asked for. Half precision is returned as float32.
+    scores: (N,), empty where no score was asked for. Half precision is returned as float32.
     read: layers that the score reads; captures: what replays keep of these pictures.
     """
 
     model: Model
     prepared: Prepared
     outcome: Outcome
-    scores: Tensor | None
+    scores: Tensor
     activations: dict[Layer, Tensor]
     gradients: dict[Layer, Tensor]
     read: tuple[Layer, ...] = ()
@@ -76,7 +76,7 @@ class Kept:
 
     tensor: Tensor
     live: Tensor
-    edge: GradientEdge | Tensor
+    edge: Any  # a GradientEdge, or the tensor where the graph begins
 
 
 def record(
@@ -115,7 +115,9 @@ def record(
         _check_reached(model, kept, asked)
         outcome = Outcome(outputs, live(model, kept, read), clean=prepared.clean)
         if score is None:
-            return Recording(model, prepared, outcome, None, _canonical(kept, asked), {}, read)
+            return Recording(
+                model, prepared, outcome, torch.empty(0), _canonical(kept, asked), {}, read
+            )
         with torch.enable_grad():
             scores = score(outcome, rows)
         gradients = _differentiate(model, scores, kept, starts) if starts else {}
@@ -130,11 +132,11 @@ def _begin(kept: dict[Layer, Kept], layer: Layer, tensor: Tensor) -> Tensor:
     changed in place later would lose its gradient without a word.
     """
     if tensor.requires_grad:
-        edge: GradientEdge | Tensor = get_gradient_edge(tensor)
+        edge: Any = get_gradient_edge(tensor)
         kept_tensor = tensor.detach()
     else:
         kept_tensor = edge = usable(tensor).detach().requires_grad_()
-        torch.set_grad_enabled(True)  # noqa: FBT003 - the caller's no_grad() restores it
+        torch.set_grad_enabled(True)
         tensor = kept_tensor
     passed_on = tensor.clone()
     kept[layer] = Kept(kept_tensor, passed_on, edge)
@@ -154,7 +156,7 @@ def keeping(
     def keeper(module: nn.Module) -> Callable[..., Any]:
         number = -1
 
-        def keep(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        def keep(_: nn.Module, __: Any, ___: Any, output: Any) -> Any:
             nonlocal number
             number += 1
             found = float_tensors(output)
@@ -224,8 +226,8 @@ def _differentiate(
     spend(backwards=len(scores))
     gradients = {}
     for layer, gradient in zip(layers, found, strict=True):
-        gradient = torch.zeros_like(kept[layer].tensor) if gradient is None else gradient
-        gradients[layer] = _full(layer.reading.canonical(gradient))
+        known = torch.zeros_like(kept[layer].tensor) if gradient is None else gradient
+        gradients[layer] = _full(layer.reading.canonical(known))
     return gradients
 
 

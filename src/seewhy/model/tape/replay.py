@@ -197,7 +197,7 @@ def _capture(model: Model, plan: Plan, prepared: Prepared) -> Capture:
     wanted[plan.target] = plan.target_items
     numbers: dict[nn.Module, int] = {}
 
-    def keep(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def keep(module: nn.Module, _: Any, __: Any, output: Any) -> None:
         number = numbers[module] = numbers.get(module, -1) + 1
         items = wanted.get((module, number))
         if items is not None:
@@ -304,9 +304,7 @@ def _select(output: Any, items: list[_Item], rows: Tensor, mode: Mode) -> Any:
 
 
 @contextmanager
-def _instead_of_forward(
-    modules: set[nn.Module], instead: Callable[..., Any]
-) -> Iterator[None]:
+def _instead_of_forward(modules: set[nn.Module], instead: Callable[..., Any]) -> Iterator[None]:
     """Call instead(module, forward, args, kwargs) in this thread in place of forward(*args)."""
     me = threading.get_ident()
     patched: list[tuple[nn.Module, Any]] = []

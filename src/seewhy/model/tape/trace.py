@@ -94,7 +94,7 @@ def trace(module: nn.Module, forward: Callable[[Tensor], Any], tensor: Tensor) -
         calls.append(call)
         open_calls.append(call)
 
-    def left(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def left(_: nn.Module, __: Any, ___: Any, output: Any) -> None:
         nonlocal clock
         if threading.get_ident() != me:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 
 def map_leaves(change: Callable[[Any], Any], structure: Any) -> Any:
-    """Return the structure with every leaf changed; tuples, lists, dicts and dataclasses are walked.
+    """Return the structure with every leaf changed: of tuples, lists, dicts, dataclasses.
 
     Structures known to torch's pytrees, Hugging Face outputs among them, keep their type.
     """
@@ -69,6 +69,19 @@ def select_rows(structure: Any, rows: Tensor) -> Any:
         return leaf
 
     return map_leaves(choose, structure)
+
+
+def joined(structures: Sequence[Any]) -> Any:
+    """Return structures of one make as one, the rows of their tensors one after another."""
+    others = [iter(tensors(each)) for each in structures[1:]]
+
+    def join(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        rest = [next(each) for each in others]
+        return torch.cat([leaf, *rest]) if leaf.ndim else leaf
+
+    return map_leaves(join, structures[0])
 
 
 def moved(structure: Any, device: torch.device, dtype: torch.dtype) -> Any:
