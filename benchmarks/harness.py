@@ -173,12 +173,22 @@ def _processor() -> str:
 
 def _resident() -> int:
     """Bytes that are in memory now; where the system does not tell, the largest so far."""
-    told = Path("/proc/self/statm")
-    if not told.exists():
-        return _largest()
-    return int(told.read_text().split()[1]) * resource.getpagesize()
+    told = _status("VmRSS")
+    return _largest() if told is None else told
 
 
 def _largest() -> int:
+    """Bytes in memory at the largest.
+
+    On Linux ru_maxrss begins with what the process that started this one had.
+    """
+    told = _status("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit if told is None else told
+
+
+def _status(name: str) -> int | None:
+    told = Path("/proc/self/status")
+    lines = told.read_text().splitlines() if told.exists() else []
+    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return int(found[0]) * 1024 if found else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seewhy.comparison import Comparison
-from seewhy.data.images import find_pictures
+from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import MethodError, PictureError, SeewhyError, SeewhyWarning, TargetError
 from seewhy.explanation import Explanation, Explanations, Failure
 from seewhy.methods import Attribution, Method, as_method, perform
@@ -127,13 +127,15 @@ def explain_each(
             except SeewhyError as error:
                 yield Failure(_name_of(sources[index], index), error)
         for group in _of_one_shape(ready):
-            rows = [(prepared, each) for index, prepared in group for each in targets[index]]
+            rows = [
+                (prepared, each, _name_of(sources[index], index))
+                for index, prepared in group
+                for each in targets[index]
+            ]
             for part in range(0, len(rows), limit):
-                chunk = rows[part : part + limit]
-                how = _method_for(model, method, layer, chunk[0][0])
-                yield from _explain_batch(
-                    model, batched([p for p, _ in chunk]), [t for _, t in chunk], how, run, top
-                )
+                inputs, asked, names = zip(*rows[part : part + limit], strict=True)
+                how = _method_for(model, method, layer, inputs[0])
+                yield from _explain_batch(model, batched(inputs), asked, names, how, run, top)
         run.report(min(start + limit, len(sources)), len(sources), "pictures")
 
 
@@ -196,7 +198,13 @@ def as_model(model: ModelSpec) -> Model:
 
 
 def _explain_batch(
-    model: Model, prepared: Prepared, targets: list[Target], how: Method, run: Run, top: int
+    model: Model,
+    prepared: Prepared,
+    targets: Sequence[Target],
+    names: Sequence[str],
+    how: Method,
+    run: Run,
+    top: int,
 ) -> Iterator[Explanation]:
     began = time.perf_counter()
     with model.held(run):
@@ -204,7 +212,7 @@ def _explain_batch(
         found = perform(how, model, prepared, score, run)
         score.bind(model, model.at_home(prepared))
     seconds = (time.perf_counter() - began) / len(prepared)
-    _warn_of_constant_maps(found, how, model, prepared)
+    _warn_of_constant_maps(found, how, model, names)
     clean, values = score.answered
     headed = has_class_head(clean.outputs)
     tops = predictions(clean.main, model.labels, top) if headed else [()] * len(prepared)
@@ -224,7 +232,7 @@ def _explain_batch(
             score=float(values[row]),
             prediction=tops[row],
             picture=picture,
-            source=original.source if original is not None else f"picture {row}",
+            source=names[row],
             geometry=geometry,
             size=tuple(prepared.tensor.shape[2:]),
             layers=tuple(str(each) for each in found.layers),
@@ -263,8 +271,9 @@ def _prepare(model: Model, source: Any, index: int, others: dict[str, Any] | Non
             name: value[index : index + 1] if isinstance(value, Tensor) and value.ndim else value
             for name, value in others.items()
         }
-    prepared = model.prepare([source] if not is_model_input(source) else source)
-    return replace(prepared, others=own)
+    if not is_model_input(source):
+        source = read_picture(source, name=_name_of(source, index))
+    return replace(model.prepare(source), others=own)
 
 
 def _of_one_shape(ready: list[tuple[int, Prepared]]) -> list[list[tuple[int, Prepared]]]:
@@ -300,7 +309,8 @@ def _is_single(pictures: Any) -> bool:
         return find_pictures(pictures) == [pictures]  # folders and patterns are several
     if hasattr(pictures, "dtype"):
         return not is_model_input(pictures) and pictures.ndim < 4
-    return not isinstance(pictures, Sequence) or isinstance(pictures, bytes | bytearray)
+    whole = isinstance(pictures, bytes | bytearray | memoryview) or hasattr(pictures, "read")
+    return whole or not isinstance(pictures, Iterable)
 
 
 def _targets_of(target: Targets, count: int) -> list[list[Target]]:
@@ -329,17 +339,13 @@ def _targets_of(target: Targets, count: int) -> list[list[Target]]:
 
 
 def _warn_of_constant_maps(
-    found: Attribution, how: Method, model: Model, prepared: Prepared
+    found: Attribution, how: Method, model: Model, names: Sequence[str]
 ) -> None:
     flat = found.relevance.flatten(1)
     if flat.shape[1] < 2:
         return
     constant = (flat.amax(1) == flat.amin(1)).nonzero().flatten().tolist()
     if constant:
-        names = [
-            original.source if original is not None else f"picture {row}"
-            for row, original in enumerate(prepared.originals or [None] * len(prepared))
-        ]
         warnings.warn(
             f"the {how.name} map of {', '.join(names[i] for i in constant[:3])} is the same "
             f"everywhere: {model.name} gives its score without looking at the picture there, or "
@@ -372,7 +378,10 @@ def _versions() -> dict[str, str]:
 
 
 def _name_of(source: Any, index: int) -> str:
-    return str(source) if isinstance(source, str | Path) else f"picture {index}"
+    if isinstance(source, str | Path):
+        return str(source)
+    known = source.source if isinstance(source, Picture) else getattr(source, "filename", "")
+    return str(known) or f"picture {index}"
 
 
 def _listed(failures: Sequence[Failure]) -> str:

@@ -18,7 +18,7 @@ from skimage.segmentation import find_boundaries
 
 from seewhy.api import explain
 from seewhy.data.world import CLASSES, PARTS, Scenes, generate
-from seewhy.draw import Cell, colorbar, panel, save_image
+from seewhy.draw import Cell, colorbar, overlay, panel, save_image
 from seewhy.explanation import Explanation, Explanations
 from seewhy.model.load import load
 from seewhy.run import Progress
@@ -86,8 +86,8 @@ class Demonstration:
         )
         learned = (
             f"A small network has learned to name the one shape in a picture "
-            f"({_listed(CLASSES[:-1])}). {len(first)} new pictures were drawn for it, and it named "
-            f"{right} of them rightly."
+            f"({_listed(CLASSES[:-1])}). New pictures were drawn for it, and it named {right} of "
+            f"{len(first)} rightly."
         )
         asked = (
             "Each method was asked why the network decided as it did, and answered with a map: the "
@@ -132,7 +132,9 @@ class Demonstration:
         cells = [Cell(_larger(picture), "picture" if titled else "", f"predicted: {predicted}")]
         for title, found in self.maps.items():
             place = strongest(found[row])
-            drawn = _ringed(found[row].overlay(sign="positive"), place, hit=bool(mask[place]))
+            grey = picture.convert("L").convert("RGB")  # the colours are the map's alone
+            warm = overlay(grey, found[row].heatmap("positive"), opacity=0.85)
+            drawn = _ringed(warm, place, hit=bool(mask[place]))
             cells.append(
                 Cell(drawn, title if titled else "", f"points at {self._part(row, place)}")
             )
@@ -174,7 +176,7 @@ def _outlined(picture: Image.Image, mask: np.ndarray) -> Image.Image:
     large = np.asarray(_larger(Image.fromarray(mask.astype(np.uint8)))).astype(bool)
     dim = 0.25 * pixels.mean(2, keepdims=True) + 150
     shown = np.where(large[..., None], pixels, dim)
-    shown[find_boundaries(large, mode="outer")] = _HIT
+    shown[find_boundaries(large, mode="thick")] = _HIT
     return Image.fromarray(shown.clip(0, 255).astype(np.uint8))
 
 

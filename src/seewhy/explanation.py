@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,8 @@ from seewhy.model.geometry import Geometry
 from seewhy.model.predictions import Prediction
 from seewhy.model.tape.passes import Passes
 from seewhy.result import Result
+
+SATURATED = 0.005
 
 Sign = Literal["positive", "signed", "absolute"]
 View = Literal["overlay", "heatmap", "mask", "panel"]
@@ -76,7 +79,7 @@ class Explanation(Result):
         give (T, H, W). Raises PictureError where the map has no space.
         """
         sign = sign or ("absolute" if self.display == "absolute" else "positive")
-        seen: np.ndarray = np.nan_to_num(self._drawn(sign), nan=0.0)
+        seen: np.ndarray = np.nan_to_num(self._drawn(sign, saturated=0.0), nan=0.0)
         return seen
 
     def overlay(
@@ -86,7 +89,9 @@ class Explanation(Result):
 
         colormap: any of matplotlib's. opacity: of the strongest relevance, 0..1; the picture keeps
         its brightness where nothing is relevant. sign: as for `heatmap`; None is what the method's
-        own map shows, and signed maps are drawn in a diverging map centred on zero.
+        own map shows, and signed maps are drawn in a diverging map centred on zero. In pictures
+        the strongest half percent of a map's places share the end of the scale: a few pixels of a
+        gradient would otherwise dim all the rest.
         """
         sign = sign or self.display
         return overlay(
@@ -160,8 +165,11 @@ class Explanation(Result):
             )
         return (relevance.abs() if sign == "absolute" else relevance).sum(0)
 
-    def _drawn(self, sign: Sign) -> np.ndarray:
-        """The map on the original, scaled to 0..1 or -1..1; NaN where the model saw nothing."""
+    def _drawn(self, sign: Sign, saturated: float = SATURATED) -> np.ndarray:
+        """The map on the original, scaled to 0..1 or -1..1; NaN where the model saw nothing.
+
+        saturated: the share of the map's own places that may reach the end of the scale together.
+        """
         flat = self._flat(sign)
         if self.geometry is not None and flat.ndim == 2:
             laid = self.geometry.on_original(flat)
@@ -173,14 +181,19 @@ class Explanation(Result):
         laid = laid.clamp(min=0) if sign == "positive" else laid
         largest = laid.abs().nan_to_num().max()
         if largest <= 0:
+            hint = "sign='signed' shows what speaks against it" if sign == "positive" else "it is 0"
             warnings.warn(
-                f"{self.method}: nothing in {self.source} speaks for {self.target}: the map is "
-                "empty. sign='signed' shows what speaks against it",
+                f"{self.method}: nothing in {self.source} speaks for {self.target}, and the map is "
+                f"empty: {hint}",
                 SeewhyWarning,
                 stacklevel=4,
             )
-            largest = torch.ones_like(largest)
-        return (laid / largest).to(torch.float32).numpy()
+            return laid.to(torch.float32).numpy()
+        sizes = flat.clamp(min=0).flatten() if sign == "positive" else flat.abs().flatten()
+        rank = max(1, math.ceil((1 - saturated) * len(sizes)))
+        strong = sizes.kthvalue(rank).values
+        scale = torch.minimum(largest, strong) if strong > 0 else largest
+        return (laid / scale).clamp(-1, 1).to(torch.float32).numpy()
 
     def _canvas(self) -> Image.Image:
         if self.picture is None:

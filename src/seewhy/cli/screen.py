@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0
 """Seconds of work after which progress is shown."""
+
+LINE = 100
+"""Columns of a line of text, at most."""
 
 PIPE_WIDTH = 160
 """Columns where stdout is no terminal: tables stay one line a row for those who filter them."""
@@ -37,9 +41,10 @@ class Screen:
         self.out.print(Text(text, style), soft_wrap=True)
 
     def paragraph(self, text: str, indent: int = 0) -> None:
-        """Print text wrapped to the terminal."""
-        self.clear()
-        self.out.print(Padding(Text(text), (0, 0, 0, indent), expand=False))
+        """Print text in lines of a comfortable length."""
+        width = max(20, min(self.out.width, LINE) - indent)
+        for line in textwrap.wrap(text, width):
+            self.line(" " * indent + line)
 
     def table(
         self,

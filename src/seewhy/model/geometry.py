@@ -58,7 +58,8 @@ class Geometry:
         distance = (position[:, None] - torch.arange(places, dtype=torch.float64)).abs()
         weights = (1 - distance / width).clamp(min=0)
         weights = weights / weights.sum(1, keepdim=True)
-        weights[(seen < 0) | (seen > 1)] = math.nan
+        slack = 0.5 / extent  # half an input pixel: a measured border is not sharper
+        weights[(seen < -slack) | (seen > 1 + slack)] = math.nan
         return weights
 
 

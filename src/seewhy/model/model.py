@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.data.images import find_pictures, read_picture
+from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import LayerError, ModelError, PictureError, SeewhyWarning
 from seewhy.model.labels import Labels
 from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec, LayerTable, layer_table
@@ -120,7 +120,10 @@ class Model:
                 )
             found = [Prepared(tensor[i : i + 1]) for i in range(len(tensor))]
         else:
-            read = [read_picture(one) for one in find_pictures(pictures)]
+            read = [
+                one if isinstance(one, Picture) else read_picture(one)
+                for one in find_pictures(pictures)
+            ]
             found = self._preparer(read)
         if others:
             found = [

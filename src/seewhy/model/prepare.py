@@ -175,7 +175,7 @@ class Preparer:
 
     def _apply(self, image: Image.Image) -> Tensor:
         if self._form is not None:
-            return _as_input(self._form(image))
+            return _as_input(self._form(image.copy()))  # it may write into it
         failures: list[Exception] = []
         for form in self._forms():
             try:
