@@ -22,7 +22,7 @@ METHODS = {
 
 def measure(*, quick: bool) -> Section:
     """Return seconds and ratios for ResNet-50 at 224 px."""
-    size, batch, rounds = (96, 4, 3) if quick else (224, 8, 15)
+    size, batch, rounds = (96, 4, 3) if quick else (224, 8, 16)
     section = Section(
         "cam",
         "Class activation maps",

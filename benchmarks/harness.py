@@ -23,7 +23,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of every side in every round; in a round each side runs once, one after another."""
+    """Seconds of every side in every round; in a round each side runs once, after one another."""
 
     rounds: list[dict[str, float]]
 
@@ -77,15 +77,19 @@ class Section:
 
 
 def interleaved(sides: dict[str, Work], rounds: int) -> Times:
-    """Run all sides once to warm up, then A B C A B C ...: what disturbs one disturbs them all."""
+    """Run all sides once to warm up, then A B C, B C A, ...: what disturbs one disturbs them all.
+
+    Every round begins with another side, so that none always comes after the same one: a side that
+    frees much memory makes the next one slower.
+    """
     for work in sides.values():
         work()
-    found = []
-    for _ in range(rounds):
+    names, found = list(sides), []
+    for turn in range(rounds):
         seconds = {}
-        for name, work in sides.items():
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             began = time.perf_counter()
-            work()
+            sides[name]()
             seconds[name] = time.perf_counter() - began
         found.append(seconds)
     return Times(found)
@@ -152,10 +156,11 @@ def write(sections: Sequence[Section]) -> None:
 
 _HEAD = """# Benchmarks
 
-Sides run interleaved in one process (A B A B); a ratio is the median of the ratios of the rounds,
-with the middle half of them in brackets, so that what slows the whole machine cancels out. Peak
-memory is how far a fresh process that does only this grows beyond its loaded model. Weights are
-untrained: they do not change the amount of work. `make bench` measures everything again.
+Sides run interleaved in one process (A B, B A, A B, ...); a ratio is the median of the ratios of
+the rounds, with the middle half of them in brackets, so that what slows the whole machine cancels
+out. Peak memory is how far a fresh process that does only this grows beyond its loaded model.
+Weights are untrained: they do not change the amount of work. `make bench` measures everything
+again.
 """
 
 

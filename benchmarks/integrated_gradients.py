@@ -14,7 +14,7 @@ MEMORY = {"300 MB": 300_000_000, "1 GB": 1_000_000_000}
 
 def measure(*, quick: bool) -> Section:
     """Return seconds, ratios and MiB for ResNet-18 at 224 px."""
-    cases, size, rounds = ([(4, 1)], 96, 3) if quick else ([(50, 1), (20, 4)], 224, 7)
+    cases, size, rounds = ([(4, 1)], 96, 3) if quick else ([(50, 1), (20, 4)], 224, 8)
     section = Section(
         "integrated_gradients",
         "Integrated gradients",

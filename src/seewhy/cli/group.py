@@ -37,7 +37,7 @@ class Commands(TyperGroup):
             if not hasattr(error, "format_message"):
                 raise
             screen = Screen()
-            screen.error(error.format_message())
+            screen.error(error.format_message().replace("Value error, ", ""))
             context = getattr(error, "ctx", None)
             screen.aside(f"try '{context.command_path if context else 'seewhy'} --help'")
             code = USAGE

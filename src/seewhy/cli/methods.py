@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
@@ -120,17 +120,19 @@ def _description(how: type[Method]) -> list[str]:
 def _facts(how: type[Method]) -> dict[str, dict[str, str]]:
     """Return the default of each setting, and what it takes, as they are written."""
     hints = get_type_hints(how)
-    default = how()
     return {
         each.name: {
-            "default": _value(getattr(default, each.name)),
+            "default": _default(each),
             "takes": _takes(hints[each.name]),
         }
         for each in fields(how)
     }
 
 
-def _value(value: Any) -> str:
+def _default(each: Field[Any]) -> str:
+    value = each.default if each.default_factory is MISSING else each.default_factory()
+    if value is MISSING:
+        return "required"
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
@@ -153,13 +155,14 @@ def _takes(hint: Any) -> str:
     return " or ".join(dict.fromkeys(words))
 
 
+_OPEN = ("none", "required")
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a name"}
 
 
 def _written(how: type[Method]) -> str:
     """Return an example of the method as a string."""
     given = [
-        f"{name}={each['default'] if each['default'] != 'none' else name.upper()}"
+        f"{name}={name.upper() if each['default'] in _OPEN else each['default']}"
         for name, each in _facts(how).items()
     ]
     return how.name + (":" + ",".join(given) if given else "")

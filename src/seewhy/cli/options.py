@@ -248,4 +248,6 @@ def only_one(**flags: bool) -> None:
     """Raise UsageError where more than one of these options is given."""
     given = [f"--{name}" for name, value in flags.items() if value]
     if len(given) > 1:
-        raise typer.BadParameter(f"{' and '.join(given)} exclude each other: give one")
+        raise typer.BadParameter(
+            "they exclude each other: give one", param_hint=" and ".join(given)
+        )

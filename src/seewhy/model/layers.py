@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from seewhy.model.layout import Layout, Reading, readings
-from seewhy.model.outputs import main_output
+from seewhy.model.outputs import has_class_head, main_output
 from seewhy.model.tape.graph import cuts
 from seewhy.model.tape.trace import Call, Trace
 
@@ -234,10 +234,12 @@ def _is_convolution(module: nn.Module) -> bool:
 
 
 def _score(trace: Trace) -> Tensor | None:
-    """The sum over both pictures of the predicted class's score."""
+    """The sum over the pictures of the predicted class's score, of all numbers of an embedding."""
     output = main_output(trace.outputs)
     if not output.requires_grad:
         return None
+    if output.ndim <= 2 and not has_class_head(trace.outputs):
+        return (output * _ramp(output)).sum()
     output = output.flatten(2).mean(2) if output.ndim > 2 else output.reshape(len(output), -1)
     return output.gather(1, output.argmax(1, keepdim=True)).sum()
 
@@ -275,6 +277,11 @@ def _gradients_of_head(
             if any(gradient is not None and bool(gradient.any()) for gradient in found):
                 return list(found)
     return [None] * len(places)
+
+
+def _ramp(like: Tensor) -> Tensor:
+    """Weights that make one number of many, none of them zero."""
+    return torch.linspace(0.5, 1.5, like.numel()).to(like).view_as(like)
 
 
 def _latest(places: Iterable[_Place], gradients: Iterable[Tensor | None]) -> _Place | None:

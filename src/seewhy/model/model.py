@@ -26,8 +26,11 @@ from seewhy.model.tape.memory import graph_bytes
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.replay import Plan, make_plan
 from seewhy.model.tape.trace import trace
-from seewhy.model.tape.trees import map_leaves, select_rows, tensors
+from seewhy.model.tape.trees import joined, select_rows, tensors, usable
 from seewhy.run import Run, generator
+
+
+BATCH = 16  # pictures that run at once where nothing else says
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,7 @@ class Model:
 
     def predict(self, prepared: Prepared, top: int = 5) -> Predictions:
         """Return the `top` most probable classes of each picture: names, numbers, probabilities."""
-        with self.held(), torch.no_grad():
-            prepared = prepared.to(*home(self.module))
-            outputs = self.forward(prepared.tensor, prepared.others)
+        outputs = self.outputs(prepared)
         if not has_class_head(outputs):
             raise ModelError(f"{self.name} has no class scores to predict with")
         return predictions(main_output(outputs), self.labels, top)
@@ -200,9 +201,9 @@ class Model:
 
     def table(self, like: Prepared | None = None) -> LayerTable:
         """Return what one traced forward of two noise pictures told about the layers."""
-        noise = self.noise(2, like)
-        key = self._key(noise)
+        key = self._key(like)
         if key not in self._tables:
+            noise = self.noise(2, like)
             with self.held(), torch.inference_mode(mode=False), torch.enable_grad():
                 traced = trace(self.module, self._runner(noise), self.at_home(noise).tensor)
                 self._tables[key] = layer_table(traced)
@@ -220,53 +221,67 @@ class Model:
     def forward(self, tensor: Tensor, others: Any = None, *, counted: bool = True) -> Any:
         """Run the network as it stands, in the caller's grad mode; held by the caller.
 
-        A network of fixed batch gets its rows filled up, and the surplus is cut off again.
+        A network of fixed batch gets its rows filled up with the last one, and the surplus is cut
+        off its outputs again. Raises ModelError for more rows than that.
         """
         rows, fixed = len(tensor), self.offers.batch
         if counted:
             spend(forwards=rows)
-        if fixed is not None and rows < fixed:
-            filler = torch.arange(fixed).clamp(max=rows - 1)
-            outputs = self._call(tensor[filler.to(tensor.device)], select_rows(others, filler))
-            return map_leaves(
-                lambda x: x[:rows] if isinstance(x, Tensor) and x.ndim else x, outputs
+        if fixed is None or rows == fixed:
+            return self._call(tensor, others)
+        if rows > fixed:
+            raise ModelError(
+                f"{self.name} takes batches of {fixed}, and {rows} rows came: send fewer at once"
             )
-        return self._call(tensor, others)
+        filler = torch.arange(fixed).clamp(max=rows - 1)
+        filled = self._call(tensor[filler.to(tensor.device)], select_rows(others, filler))
+        return select_rows(filled, torch.arange(rows))
 
     def at_home(self, prepared: Prepared) -> Prepared:
         """Return the pictures on the network's device and in its precision."""
         return prepared.to(*home(self.module))
 
+    def outputs(self, prepared: Prepared) -> Any:
+        """Return what the network gives for any number of pictures, without a graph."""
+        at_once = self.offers.batch or BATCH
+        found = []
+        with self.held(), torch.inference_mode(mode=False), torch.no_grad():
+            for start in range(0, len(prepared), at_once):
+                rows = torch.arange(start, min(start + at_once, len(prepared)))
+                part = self.at_home(prepared.rows(rows))
+                found.append(self.forward(usable(part.tensor), usable(part.others)))
+        return joined(found)
+
+    def rows_at_once(self, prepared: Prepared, run: Run) -> int:
+        """Return how many rows a forward and a backward may have within the run's memory."""
+        fit = run.rows_at_once(self.bytes_per_row(prepared), prepared.tensor.device)
+        return min(fit, self.offers.batch or fit)
+
     def plan(self, layer: Layer, like: Prepared) -> Plan:
         """Return how to replay from the layer; found once for each shape of input."""
-        noise = self.noise(3, like)
-        key = (*self._key(noise), layer)
+        key = (*self._key(like), layer)
         if key not in self._plans:
+            noise = self.noise(3, like)
             run = self._runner(noise)
             noise = self.at_home(noise)
-            two = trace(self.module, run, noise.tensor[:2])
-            three = trace(self.module, run, noise.tensor)
-            pair = noise.rows([0, 1])
-            self._plans[key] = make_plan(self, layer, two, three, pair)
+            fixed = self.offers.batch is not None
+            small = noise if fixed else noise.rows([0, 1])
+            two = trace(self.module, run, small.tensor)
+            three = two if fixed else trace(self.module, run, noise.tensor)
+            self._plans[key] = make_plan(self, layer, two, three, small)
         return self._plans[key]
 
     def bytes_per_row(self, like: Prepared) -> int:
         """Return the memory that a forward and a backward to the input take for one picture."""
-        noise = self.noise(1, like)
-        key = self._key(noise)
+        key = self._key(like)
         if key not in self._bytes:
-            self._bytes[key] = graph_bytes(self, self.at_home(noise))
+            self._bytes[key] = graph_bytes(self, self.at_home(self.noise(1, like)))
         return self._bytes[key]
 
     def noise(self, rows: int, like: Prepared | None = None) -> Prepared:
-        """Return seeded noise of the shape of the model's input."""
-        like = like or self._example
-        shape = tuple(like.tensor.shape[1:]) if like is not None else self.input_shape
-        if shape is None:
-            raise LayerError(
-                f"the input shape of {self.name} is not known yet: prepare a picture first, or "
-                "give Model(..., input_shape=(3, 224, 224))"
-            )
+        """Return seeded noise of the shape of the model's input; a fixed batch has its own rows."""
+        rows = self.offers.batch or rows
+        like, shape = self._like(like)
         others = select_rows(like.others, torch.zeros(rows, dtype=torch.long)) if like else None
         values = torch.randn(rows, *shape, generator=generator(0, 0))
         return Prepared(values, others, clean=False)
@@ -307,9 +322,22 @@ class Model:
 
         return run
 
-    def _key(self, noise: Prepared) -> tuple[Any, ...]:
-        others = tuple(tuple(t.shape[1:]) for t in tensors(noise.others))
-        return (tuple(noise.tensor.shape[1:]), others, hash(tuple(map(id, self.module.modules()))))
+    def _like(self, like: Prepared | None) -> tuple[Prepared | None, tuple[int, ...]]:
+        """An input to imitate, and the shape of one row of it."""
+        like = like or self._example
+        shape = tuple(like.tensor.shape[1:]) if like is not None else self.input_shape
+        if shape is None:
+            raise LayerError(
+                f"the input shape of {self.name} is not known yet: prepare a picture first, or "
+                "give Model(..., input_shape=(3, 224, 224))"
+            )
+        return like, shape
+
+    def _key(self, like: Prepared | None) -> tuple[Any, ...]:
+        """What a finding about the layers holds for: shapes of the input, and these very modules."""
+        like, shape = self._like(like)
+        others = tuple(tuple(t.shape[1:]) for t in tensors(like.others)) if like else ()
+        return (shape, others, hash(tuple(map(id, self.module.modules()))))
 
     def _names(self) -> list[str]:
         return [name for name, _ in self.module.named_modules(remove_duplicate=False) if name]

@@ -46,20 +46,28 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return the picture as float32 (C, height, width)."""
-        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
-        filter_ = _RESAMPLE[self.interpolation]
+        resized, (top, left), (height, width) = self._plan((image.height, image.width))
         image = image.convert("L" if len(self.mean) == 1 else "RGB")
-        if self.resize is None:
-            image = image.resize((width, height), filter_)
-        else:
-            factor = self.resize / min(image.size)
-            image = image.resize(tuple(round(side * factor) for side in image.size), filter_)  # type: ignore[arg-type]
-            left, top = (image.width - width) // 2, (image.height - height) // 2
-            image = image.crop((left, top, left + width, top + height))
+        image = image.resize((resized[1], resized[0]), _RESAMPLE[self.interpolation])
+        image = image.crop((left, top, left + width, top + height))
         values = torch.from_numpy(np.array(image, dtype=np.float32)).div_(255)
         values = values.reshape(height, width, -1).permute(2, 0, 1)
         mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
         return ((values - mean) / std).contiguous()
+
+    def geometry(self, original: tuple[int, int]) -> Geometry:
+        """Return where the input's places are in a picture of that (height, width)."""
+        resized, (top, left), model = self._plan(original)
+        scale = (resized[0] / original[0], resized[1] / original[1])
+        return Geometry(original, model, scale, (float(-top), float(-left)))
+
+    def _plan(self, original: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """The size resized to, the corner (top, left) cut at, the size of the input."""
+        size = (self.size, self.size) if isinstance(self.size, int) else self.size
+        if self.resize is None:
+            return size, (0, 0), size
+        height, width = (round(side * self.resize / min(original)) for side in original)
+        return (height, width), ((height - size[0]) // 2, (width - size[1]) // 2), size
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +167,10 @@ class Preparer:
         size = (picture.image.height, picture.image.width)
         known = self._geometries.get(size)
         if known is None:
-            known = measure(self._apply, size)
+            if isinstance(self.preprocess, Preprocess):
+                known = self.preprocess.geometry(size)
+            else:
+                known = measure(self._apply, size)
             if known is None:
                 shape = tuple(self._apply(picture.image).shape)
                 warnings.warn(

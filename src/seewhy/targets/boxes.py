@@ -92,10 +92,7 @@ def _bind_detections(box: Box, outputs: list[Mapping[str, Any]], labels: Labels 
         else:
             fits = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
             if box.label is not None:
-                number = (
-                    labels.number(box.label) if isinstance(box.label, str) and labels else box.label
-                )
-                fits = numbers == number
+                fits = numbers == _number(box.label, labels)
                 if not bool(fits.any()):
                     raise TargetError(f"no {box.label!r} was detected in picture {index}")
             place = int(torch.where(fits, scores, -1).argmax())
@@ -111,6 +108,17 @@ def _bind_detections(box: Box, outputs: list[Mapping[str, Any]], labels: Labels 
         return torch.stack(found)
 
     return Bound(read, tuple(f"{name_of(n, labels)} in its box" for _, n in wanted))
+
+
+def _number(label: int | str, labels: Labels | None) -> int:
+    if not isinstance(label, str):
+        return int(label)
+    if labels is None:
+        raise TargetError(
+            f"class {label!r} has no number: this model came without labels. Give "
+            "Model(..., labels=[...]), or a class number"
+        )
+    return labels.number(label)
 
 
 def _overlap(boxes: Tensor, box: Tensor) -> Tensor:

@@ -76,7 +76,8 @@ class Region(Target):
     """The mean score of a class over a region of a segmentation output (N, K, h, w).
 
     label: class number or name, None for the class that covers most of the picture. mask: boolean
-    (H, W) or (N, H, W) of any size, True where it counts; None is where the class is predicted.
+    (H, W) or (N, H, W) of any size, True where it counts, laid on the whole output; a place that
+    it covers in part counts in part. None is where the class is predicted.
     """
 
     label: int | str | None = None
@@ -117,11 +118,11 @@ class Region(Target):
 
 
 def _resized(mask: Any, count: int, size: tuple[int, ...]) -> Tensor:
-    """Return a mask (H, W) or (N, H, W) at another size, as boolean (N, h, w)."""
+    """Return what share of each of (N, h, w) places a mask (H, W) or (N, H, W) covers."""
     given = torch.as_tensor(np.asarray(mask)).bool()
     given = given[None].expand(count, -1, -1) if given.ndim == 2 else given
     if given.ndim != 3 or len(given) != count:
         raise TargetError(
             f"the mask has the shape {tuple(given.shape)}: give (H, W), or ({count}, H, W)"
         )
-    return torch.nn.functional.interpolate(given[:, None].float(), size)[:, 0] > 0
+    return torch.nn.functional.adaptive_avg_pool2d(given.float(), size)

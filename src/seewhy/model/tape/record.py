@@ -78,6 +78,11 @@ class Kept:
     live: Tensor
     edge: Any  # a GradientEdge, or the tensor where the graph begins
 
+    def canonical(self, layer: Layer, model: Model, rows: int, tensor: Tensor) -> Tensor:
+        """Return a tensor of the layer's as (N, C, *space), without what fills a fixed batch."""
+        found = layer.reading.canonical(tensor)
+        return found if model.offers.batch is None else found[:rows]
+
 
 def record(
     model: Model,
@@ -101,7 +106,6 @@ def record(
     asked = tuple(dict.fromkeys((*starts, *watch)))
     read = score.layers if score is not None else ()
     kept: dict[Layer, Kept] = {}
-    rows = torch.arange(len(prepared))
     with model.held(), torch.inference_mode(mode=False), torch.no_grad():
         tensor, others = usable(prepared.tensor), usable(prepared.others)
         with keeping(model, kept, [*asked, *read], starts=set(starts)):
@@ -113,15 +117,20 @@ def record(
             index = [id(found) for found in float_tensors(outputs)].index(id(main))
             outputs = put(outputs, {index: _begin(kept, OUTPUT, main)})
         _check_reached(model, kept, asked)
-        outcome = Outcome(outputs, live(model, kept, read), clean=prepared.clean)
+        count = len(prepared)
+        outcome = Outcome(outputs, live(model, kept, read, count), clean=prepared.clean)
+        activations = {
+            each: _full(kept[each].canonical(each, model, count, kept[each].tensor.detach()))
+            for each in asked
+        }
         if score is None:
-            return Recording(
-                model, prepared, outcome, torch.empty(0), _canonical(kept, asked), {}, read
-            )
+            return Recording(model, prepared, outcome, torch.empty(0), activations, {}, read)
         with torch.enable_grad():
-            scores = score(outcome, rows)
-        gradients = _differentiate(model, scores, kept, starts) if starts else {}
-        activations = _canonical(kept, asked)
+            scores = score(outcome, torch.arange(count))
+        gradients = {
+            each: _full(kept[each].canonical(each, model, count, gradient))
+            for each, gradient in _differentiate(model, scores, kept, starts).items()
+        }
         return Recording(model, prepared, outcome, scores.detach(), activations, gradients, read)
 
 
@@ -183,10 +192,12 @@ def keeping(
         yield
 
 
-def live(model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer]) -> dict[Layer, Tensor]:
+def live(
+    model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer], rows: int
+) -> dict[Layer, Tensor]:
     """Return what was kept of the layers as (N, C, *space), connected to the graph."""
     _check_reached(model, kept, layers)
-    return {layer: layer.reading.canonical(kept[layer].live) for layer in layers}
+    return {each: kept[each].canonical(each, model, rows, kept[each].live) for each in layers}
 
 
 def _check_reached(model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer]) -> None:
@@ -198,13 +209,11 @@ def _check_reached(model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer
             )
 
 
-def _canonical(kept: dict[Layer, Kept], layers: Iterable[Layer]) -> dict[Layer, Tensor]:
-    return {layer: _full(layer.reading.canonical(kept[layer].tensor.detach())) for layer in layers}
-
-
 def _differentiate(
     model: Model, scores: Tensor, kept: dict[Layer, Kept], layers: tuple[Layer, ...]
 ) -> dict[Layer, Tensor]:
+    if not layers:
+        return {}
     if not scores.requires_grad:
         names = ", ".join(str(layer) for layer in layers)
         raise ModelError(
@@ -224,11 +233,10 @@ def _differentiate(
             ) from error
         raise
     spend(backwards=len(scores))
-    gradients = {}
-    for layer, gradient in zip(layers, found, strict=True):
-        known = torch.zeros_like(kept[layer].tensor) if gradient is None else gradient
-        gradients[layer] = _full(layer.reading.canonical(known))
-    return gradients
+    return {
+        layer: torch.zeros_like(kept[layer].tensor) if gradient is None else gradient
+        for layer, gradient in zip(layers, found, strict=True)
+    }
 
 
 def _full(tensor: Tensor) -> Tensor:

@@ -103,13 +103,15 @@ def replay(recording: Recording, layer: Layer, activations: Tensor, rows: Tensor
         kept: dict[Layer, Kept] = {}
         with keeping(model, kept, recording.read, starts=set()):
             outputs = _run(model, plan, capture, prepared, activations, rows.to(activations.device))
-        return Outcome(outputs, live(model, kept, recording.read), clean=False)
+        found = live(model, kept, recording.read, len(rows))
+        return Outcome(outputs, found, clean=False)
 
 
 def make_plan(model: Model, layer: Layer, two: Trace, three: Trace, noise: Prepared) -> Plan:
     """Find what to skip before the layer, and step down until it agrees with a full forward.
 
-    two, three: traces of two and three rows, which show where each tensor has its batch.
+    two, three: traces of two and three rows, which show where each tensor has its batch. Where the
+    batch is fixed they are one, and everything runs.
     """
     module = model.find(layer)
     calls = [call for call in two.calls if call.module is module]
@@ -139,7 +141,7 @@ def make_plan(model: Model, layer: Layer, two: Trace, three: Trace, noise: Prepa
         skips={(c.module, c.number): _Skip(items(c), _inside(two, c)) for c in before},
         needs_input=needs_input or two.input_overwritten,
     )
-    for mode in Mode:
+    for mode in Mode if model.offers.batch is None else (Mode.FULL,):
         plan.mode = mode
         if mode is Mode.FULL or _agrees(model, plan, noise):
             break
@@ -230,7 +232,7 @@ def _run(
         return put(like, {plan.layer.output: new.clone()})  # a network may write into it
 
     if plan.mode is Mode.FULL:
-        return _run_full(model, plan, capture, prepared, rows, replaced)
+        return _run_full(model, plan, prepared, rows, lambda: replaced(capture.given[plan.target]))
 
     numbers: dict[nn.Module, int] = {}
 
@@ -259,20 +261,21 @@ def _run(
 
 
 def _run_full(
-    model: Model,
-    plan: Plan,
-    capture: Capture,
-    prepared: Prepared,
-    rows: Tensor,
-    replaced: Callable[[Any], Any],
+    model: Model, plan: Plan, prepared: Prepared, rows: Tensor, instead: Callable[[], Any]
 ) -> Any:
+    """Run everything and put something else in place of what the layer gives."""
     module, number = plan.target
     count = -1
 
-    def hook(*_: Any) -> Any:
+    def hook(_: nn.Module, __: Any, ___: Any, output: Any) -> Any:
         nonlocal count
         count += 1
-        return replaced(capture.given[plan.target]) if count == number else None
+        if count != number:
+            return None
+        filled = [each[: len(rows)] for each in float_tensors(output)]
+        given = float_tensors(instead())
+        parts = zip(given, filled, float_tensors(output), strict=True)
+        return put(output, {i: torch.cat([g, o[len(f) :]]) for i, (g, f, o) in enumerate(parts)})
 
     with hooked([(module, hook)]):
         some = prepared.rows(rows)
