@@ -16,7 +16,16 @@ from torch import Tensor, nn
 
 from seewhy.comparison import Comparison
 from seewhy.data.images import Picture, find_pictures, read_picture
-from seewhy.errors import MethodError, PictureError, SeewhyError, SeewhyWarning, TargetError
+from seewhy.errors import (
+    CancelledError,
+    LayerError,
+    MethodError,
+    NoAnswerError,
+    PictureError,
+    SeewhyError,
+    SeewhyWarning,
+    TargetError,
+)
 from seewhy.explanation import Explanation, Explanations, Failure
 from seewhy.methods import Attribution, Method, as_method, perform
 from seewhy.model.geometry import Geometry
@@ -87,6 +96,8 @@ def explain(
     if single and len(found) == 1 and not isinstance(target, list | tuple):
         return found[0]
     if failures:
+        if len({str(each.error) for each in failures}) == 1 and not found:
+            raise failures[0].error
         if not found:
             raise PictureError("none of the pictures could be explained: " + _listed(failures))
         warnings.warn(
@@ -133,9 +144,8 @@ def explain_each(
                 for each in targets[index]
             ]
             for part in range(0, len(rows), limit):
-                inputs, asked, names = zip(*rows[part : part + limit], strict=True)
-                how = _method_for(model, method, layer, inputs[0])
-                yield from _explain_batch(model, batched(inputs), asked, names, how, run, top)
+                chunk = rows[part : part + limit]
+                yield from _explain_rows(model, chunk, (method, layer), run, top)
         run.report(min(start + limit, len(sources)), len(sources), "pictures")
 
 
@@ -195,6 +205,29 @@ def as_model(model: ModelSpec) -> Model:
 
 
 # ---------------------------------------------------------------------- helpers
+
+
+def _explain_rows(
+    model: Model,
+    rows: list[tuple[Prepared, Target, str]],
+    way: tuple[Method | type[Method] | str | None, Any],
+    run: Run,
+    top: int,
+) -> Iterator[Explanation | Failure]:
+    """Explain rows together; where that fails, one by one, so that one cannot fail the others."""
+    inputs, targets, names = zip(*rows, strict=True)
+    try:
+        how = _method_for(model, *way, inputs[0])
+        yield from list(_explain_batch(model, batched(inputs), targets, names, how, run, top))
+    except Exception as error:
+        of_all = isinstance(error, MethodError | LayerError | TargetError | CancelledError)
+        if of_all and not isinstance(error, NoAnswerError):
+            raise
+        if len(rows) == 1:
+            yield Failure(names[0], error)
+            return
+        for each in rows:
+            yield from _explain_rows(model, [each], way, run, top)
 
 
 def _explain_batch(

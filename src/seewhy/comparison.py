@@ -36,7 +36,7 @@ class Comparison(Explanations):
         ]
         empty = dict.fromkeys(self.columns, "")
         return rows + [
-            {**empty, "method": each.source, "checks": f"does not apply: {each.error}"}
+            {**empty, "method": each.source, "checks": f"does not apply: {_line(each.error)}"}
             for each in self.failures
         ]
 
@@ -69,3 +69,8 @@ class Comparison(Explanations):
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
+
+
+def _line(error: Exception) -> str:
+    """An error as one line: a row of a table has no more."""
+    return " ".join(str(error).split())

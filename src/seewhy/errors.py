@@ -21,6 +21,10 @@ class TargetError(SeewhyError, ValueError):
     """A target that the model's output does not have."""
 
 
+class NoAnswerError(TargetError):
+    """A target that exists, but not in this one picture: nothing detected, a score that is NaN."""
+
+
 class MethodError(SeewhyError, ValueError):
     """A method that does not exist, has no such option, or does not apply to this model."""
 

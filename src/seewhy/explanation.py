@@ -291,13 +291,13 @@ class Explanations(Sequence[Explanation]):
             )
             cells.append(Cell(image, each.target, each.method))
         sheet = panel(cells, columns=columns, title=title, width=width)
-        ways = {sign or each.display for each in self._all}
-        if len(ways) > 1:
-            return sheet  # one scale would not fit them all
-        scale = colorbar(colormap, signed=ways == {"signed"}, width=min(width, sheet.width))
-        joined = Image.new("RGB", (sheet.width, sheet.height + scale.height), "white")
+        ways = sorted({(sign or each.display) == "signed" for each in self._all})
+        room = sheet.width // len(ways)
+        scales = [colorbar(colormap, signed=way, width=min(width, room)) for way in ways]
+        joined = Image.new("RGB", (sheet.width, sheet.height + scales[0].height), "white")
         joined.paste(sheet)
-        joined.paste(scale, ((sheet.width - scale.width) // 2, sheet.height))
+        for place, scale in enumerate(scales):
+            joined.paste(scale, (place * room + (room - scale.width) // 2, sheet.height))
         return joined
 
     def save(self, path: str | Path, **options: Any) -> list[Path]:

@@ -6,10 +6,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
-import torchvision.transforms as T
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from torchvision import transforms
 
 import seewhy as sw
 from seewhy.data.images import Picture
@@ -18,7 +18,7 @@ from seewhy.model.geometry import Geometry, measure
 from seewhy.model.prepare import Preparer
 
 SIDES = st.integers(20, 400)
-NORMALIZE = T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NORMALIZE = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def padded_to_square(image):
@@ -26,7 +26,7 @@ def padded_to_square(image):
     side = max(image.size)
     square = Image.new("RGB", (side, side), "gray")
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return T.functional.to_tensor(square.resize((64, 64), Image.Resampling.BILINEAR))
+    return transforms.functional.to_tensor(square.resize((64, 64), Image.Resampling.BILINEAR))
 
 
 def flat_digit(image):
@@ -36,7 +36,7 @@ def flat_digit(image):
 
 
 def mirrored(image):
-    return T.functional.to_tensor(
+    return transforms.functional.to_tensor(
         ImageOps.mirror(image).resize((48, 64), Image.Resampling.BILINEAR)
     )
 
@@ -48,8 +48,10 @@ def timm_transform():
 
 
 PREPROCESSINGS = {
-    "torchvision": T.Compose([T.Resize(72), T.CenterCrop(64), T.ToTensor(), NORMALIZE]),
-    "stretched": T.Compose([T.Resize((48, 80)), T.ToTensor()]),
+    "torchvision": transforms.Compose(
+        [transforms.Resize(72), transforms.CenterCrop(64), transforms.ToTensor(), NORMALIZE]
+    ),
+    "stretched": transforms.Compose([transforms.Resize((48, 80)), transforms.ToTensor()]),
     "padded": padded_to_square,
     "Preprocess": sw.Preprocess(64, resize=72, mean=(0.5,) * 3, std=(0.5,) * 3),
     "Preprocess stretched": sw.Preprocess((48, 80)),
@@ -106,8 +108,8 @@ def test_a_bright_dot_lands_where_the_geometry_says(name, height, width, down, a
         for axis, begin, end in ((0, top, rows), (1, left, columns))
     ]
     inside = all(2 < said[axis] < geometry.model[axis] - 2 for axis in (0, 1))
-    if inside:
-        assert centre_of_change(after, before) == pytest.approx(said, abs=1.5)
+    assume(inside)
+    assert centre_of_change(after, before) == pytest.approx(said, abs=1.5)
 
 
 @pytest.mark.parametrize("name", PREPROCESSINGS)
@@ -126,8 +128,7 @@ def test_a_map_of_one_place_peaks_where_that_place_is_in_the_picture(
         for axis, place in ((0, row), (1, column))
     ]
     size = (height, width)
-    if any(not 0 < wanted[axis] < size[axis] for axis in (0, 1)):
-        return  # that place shows padding
+    assume(all(0 < wanted[axis] < size[axis] for axis in (0, 1)))  # else it shows padding
     best = np.unravel_index(int(laid.argmax()), size)
     pixel = max(1.0, *(abs(geometry.model[a] / 8 / geometry.scale[a]) for a in (0, 1)))
     assert [b + 0.5 for b in best] == pytest.approx(wanted, abs=0.5 * pixel + 0.6)
@@ -164,7 +165,7 @@ def test_a_flat_input_is_known_as_a_picture():
 
 
 def test_what_a_crop_cut_off_is_nan_and_the_rest_is_not():
-    """A halved picture of which 4 rows and 40 columns were cut; one pixel (half of one) is spared."""
+    """A halved picture, 4 rows and 40 columns of it cut; half an input pixel is spared."""
     geometry = Geometry((144, 288), (64, 64), (0.5, 0.5), (-4.0, -40.0))
     laid = geometry.on_original(torch.ones(4, 4))
     seen = ~laid.isnan()
@@ -199,7 +200,7 @@ def test_where_nothing_is_cut_off_all_of_the_picture_is_seen(name, height, width
 
 
 def rotated(image):
-    return T.functional.to_tensor(image.rotate(30).resize((64, 64)))
+    return transforms.functional.to_tensor(image.rotate(30).resize((64, 64)))
 
 
 def randomly_cropped():
@@ -207,7 +208,7 @@ def randomly_cropped():
 
     def crop(image):
         left, top = generator.integers(0, 20, 2)
-        return T.functional.to_tensor(image.crop((left, top, left + 64, top + 64)))
+        return transforms.functional.to_tensor(image.crop((left, top, left + 64, top + 64)))
 
     return crop
 
@@ -227,7 +228,7 @@ def test_a_preprocessing_is_measured_once_for_each_size():
 
     def preprocess(image):
         seen.append(image.size)
-        return T.functional.to_tensor(image.resize((32, 32)))
+        return transforms.functional.to_tensor(image.resize((32, 32)))
 
     preparer = Preparer(preprocess)
     for _ in range(3):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
+from torchvision import transforms
 
 import seewhy as sw
 from seewhy.data.images import Picture
@@ -225,19 +226,29 @@ def test_no_pictures_are_refused():
 
 
 @settings(deadline=None)
-@given(st.integers(10, 200), st.integers(10, 200), st.sampled_from([24, 32, 48]))
-def test_resize_and_crop_agree_with_torchvision(height, width, resize):
-    import torchvision.transforms as T
-
-    pixels = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
+@given(
+    st.integers(3, 50),
+    st.sampled_from([1, 1.5, 2, 3]),
+    st.sampled_from([24, 32, 48]),
+    st.booleans(),
+)
+def test_resize_and_crop_are_those_of_torchvision(quarter, ratio, resize, upright):
+    """Where sides are whole and even numbers of pixels; elsewhere the two round differently."""
+    sides = (4 * quarter, int(4 * quarter * ratio))
+    height, width = sides[::-1] if upright else sides
+    pixels = np.random.default_rng(quarter).integers(0, 256, (height, width, 3), np.uint8)
     image = Image.fromarray(pixels)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    theirs = T.Compose([T.Resize(resize), T.CenterCrop(24), T.ToTensor(), T.Normalize(mean, std)])
-    mine = Preprocess(24, resize=resize, mean=mean, std=std)(image)
-    # they cut a fraction of a pixel where a side is odd, this rounds: within one pixel's shift
-    if all((side * resize / min(height, width)) % 2 == 0 for side in (height, width)):
-        torch.testing.assert_close(mine, theirs(image))
-    assert mine.shape == (3, 24, 24)
+    theirs = transforms.Compose(
+        [
+            transforms.Resize(resize),
+            transforms.CenterCrop(24),
+            transforms.ToTensor(),
+            transforms.Normalize(mean, std),
+        ]
+    )
+    found = Preprocess(24, resize=resize, mean=mean, std=std)(image)
+    torch.testing.assert_close(found, theirs(image))
 
 
 def test_one_mean_makes_the_picture_grey(photo):

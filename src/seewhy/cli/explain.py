@@ -123,7 +123,7 @@ def _tell(
     """Save and print each explanation as it comes, then what failed."""
     from seewhy.cli.group import FAILED, INTERRUPTED
     from seewhy.cli.work import described
-    from seewhy.errors import PictureError
+    from seewhy.errors import PictureError, SeewhyError
     from seewhy.explanation import Failure
 
     failures: list[Failure] = []
@@ -155,6 +155,9 @@ def _tell(
         screen.error(f"{several} could not be explained (saved: {count})")
         for failure in failures:
             screen.aside(f"  {described(failure)}")
+        unforeseen = [each.error for each in failures if not isinstance(each.error, SeewhyError)]
+        if unforeseen:
+            raise unforeseen[0]  # to be shown with its trace where --debug asks for it
         raise typer.Exit(FAILED)
 
 

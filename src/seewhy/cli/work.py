@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from seewhy.data.images import find_pictures, read_picture
-from seewhy.errors import PictureError
+from seewhy.errors import PictureError, SeewhyError
 from seewhy.explanation import Explanation, Failure
 
 STDIN = "stdin"
@@ -112,8 +112,10 @@ def in_words(name: str, value: float) -> str:
 
 def described(failure: Failure) -> str:
     """Return source and reason; most reasons begin with the source."""
-    text = str(failure.error)
-    return text if failure.source in text else f"{failure.source}: {text}"
+    error = failure.error
+    text = str(error) if isinstance(error, SeewhyError) else f"{type(error).__name__}: {error}"
+    text = text if failure.source in text else f"{failure.source}: {text}"
+    return "\n  ".join([text, *getattr(error, "__notes__", ())])
 
 
 def _finite(value: float) -> float | None:

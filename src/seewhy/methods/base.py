@@ -70,6 +70,15 @@ class Method:
     display: ClassVar[Display] = "signed"
     """What is drawn: both signs, the positive part (a CAM's rectification), or the magnitude."""
 
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for each in fields(self):
+            _check(getattr(self, each.name), hints[each.name], f"{self.name}: {each.name}")
+        self.check()
+
+    def check(self) -> None:
+        """Raise MethodError where a setting of the right type has no sense."""
+
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """Return the relevance of every place of every picture for its score.
 
@@ -100,7 +109,8 @@ def method(name: str, *, paper: str, cost: str, needs: tuple[str, ...] = ()) -> 
 
     def register(cls: M) -> M:
         known = _methods.get(name)
-        if known is not None and known.__qualname__ != cls.__qualname__:
+        own = (cls.__module__, cls.__qualname__)
+        if known is not None and (known.__module__, known.__qualname__) != own:
             raise MethodError(
                 f"the method name {name!r} is taken by {known.__module__}.{known.__qualname__}: "
                 "register under another name"
@@ -263,8 +273,7 @@ def _read(value: Any, hint: Any, what: str) -> Any:
     """Read a setting that was written as a string the way its type says; anything else stays."""
     if not isinstance(value, str):
         return value
-    kinds = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
-    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    kinds, choices = _kinds(hint)
     if value.lower() == "none" and type(None) in kinds:
         return None
     if any(isinstance(kind, type) and issubclass(kind, Method) for kind in kinds):
@@ -278,12 +287,38 @@ def _read(value: Any, hint: Any, what: str) -> Any:
             except ValueError:
                 continue
     if "+" in value and any(get_origin(kind) is tuple for kind in kinds):
-        return tuple(value.split("+"))  # several layers
+        return tuple(None if each == "none" else each for each in value.split("+"))  # layers
     if value in choices or str in kinds:
         return value
+    raise _unfit(value, hint, what)
+
+
+def _check(value: Any, hint: Any, what: str) -> None:
+    """Raise MethodError unless a setting is of its type, where its type is a plain one."""
+    kinds, choices = _kinds(hint)
+    plain = {int: int, float: int | float, bool: bool, type(None): type(None)}
+    if any(kind not in plain and get_origin(kind) is not Literal for kind in kinds):
+        return  # layers, methods, whatever else: used where it is used
+    fits = any(isinstance(value, plain[kind]) for kind in kinds if kind in plain)
+    if value in choices or (fits and (bool in kinds or not isinstance(value, bool))):
+        return
+    raise _unfit(value, hint, what)
+
+
+def _kinds(hint: Any) -> tuple[tuple[Any, ...], list[Any]]:
+    """The types that a setting may have, and the values among which it may choose."""
+    union = isinstance(hint, UnionType) or get_origin(hint) is Union
+    kinds = get_args(hint) if union else (hint,)
+    literals = [kind for kind in kinds if get_origin(kind) is Literal]
+    return kinds, [choice for literal in literals for choice in get_args(literal)]
+
+
+def _unfit(value: Any, hint: Any, what: str) -> MethodError:
+    kinds, choices = _kinds(hint)
+    words = {int: "a whole number", float: "a number", bool: "true or false"}
     wanted = [repr(choice) for choice in choices]
-    wanted += [kind.__name__ for kind in kinds if kind in (int, float, bool)]
-    raise MethodError(f"{what} is {value!r}: it can be {' or '.join(wanted) or 'nothing'}")
+    wanted += [words.get(kind, kind.__name__) for kind in kinds if isinstance(kind, type)]
+    return MethodError(f"{what} is {value!r}: it can be {' or '.join(wanted)}")
 
 
 def _written(value: Any) -> str:
@@ -295,7 +330,9 @@ def _written(value: Any) -> str:
         return "+".join(_written(each) for each in value)
     if isinstance(value, nn.Module):
         return type(value).__name__
-    return str(value)
+    if isinstance(value, Layer):
+        return value.written()
+    return "none" if value is None else str(value)
 
 
 def _default(each: Field[Any]) -> Any:

@@ -132,13 +132,16 @@ class CAM(Method):
 
     display: ClassVar[Display] = "positive"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise MethodError where a setting has no sense."""
         if self.channels is not None:
             positive(self.channels, "cam: channels")
+        if isinstance(self.layer, tuple | list):
+            raise MethodError(f"cam takes one layer, and {len(self.layer)} came: name one")
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
         """Eq. 2, with the weights of the classes combined as the score combines their logits."""
-        (layer,) = spatial_layers(model, prepared, self.layer)
+        layer = spatial_layers(model, prepared, self.layer)[0]
         recording = record(model, prepared, score, [OUTPUT], watch=[layer])
         maps, head = _averaged_maps(model, recording, layer)
         combined = recording.gradients[OUTPUT].reshape(len(maps), -1)

@@ -41,7 +41,8 @@ class IntegratedGradients(Method):
     steps: int = 50
     baseline: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise MethodError where a setting has no sense."""
         positive(self.steps, "integrated-gradients: steps")
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
@@ -51,7 +52,7 @@ class IntegratedGradients(Method):
         score.bind(model, prepared)
         points, weights = gauss_legendre(self.steps)
         work = [(row, step) for row in range(len(inputs)) for step in range(self.steps)]
-        at_once = run.rows_at_once(model.bytes_per_row(prepared), inputs.device)
+        at_once = model.rows_at_once(prepared, run)
 
         relevance = torch.zeros_like(inputs, dtype=torch.promote_types(inputs.dtype, torch.float32))
         for start in range(0, len(work), at_once):

@@ -39,7 +39,8 @@ class SmoothGrad(Method):
     samples: int = 25
     noise: float = 0.15
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise MethodError where a setting has no sense."""
         positive(self.samples, "smoothgrad: samples")
         positive(self.noise, "smoothgrad: noise")
         if not isinstance(self.method, Method):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
+from seewhy.errors import LayerError
 from seewhy.model.layout import Layout, Reading, readings
 from seewhy.model.outputs import has_class_head, main_output
 from seewhy.model.tape.graph import cuts
@@ -73,6 +75,34 @@ class Layer:
             prefix=reading.prefix,
             grid=reading.grid,
             readings=(reading,),
+        )
+
+    def written(self) -> str:
+        """Return the layer as a string that `Model.layer` takes, with a reading given by hand."""
+        if self.layout is None or self.readings or self in (INPUT, OUTPUT):
+            return str(self)
+        grid = "x".join(map(str, self.grid))
+        return f"{self}[{self.layout} {self.prefix} {grid}]".replace(" ]", "]")
+
+    @classmethod
+    def parse(cls, text: str) -> Layer:
+        """Read "layer4", "relu#2", "blocks.3[tokens 1 14x14]"; raises LayerError for the rest."""
+        found = re.fullmatch(
+            r"(?P<name>[^#\[]+)(#(?P<call>\d+))?"
+            r"(\[(?P<layout>[a-z-]+)( (?P<prefix>\d+)( (?P<grid>\d+(x\d+)*))?)?\])?",
+            text,
+        )
+        if found is None or found["layout"] not in (None, *get_args(Layout)):
+            raise LayerError(
+                f"{text!r} names no layer: write 'layer4', 'relu#2' for its call number 2, or "
+                "'blocks.3[tokens 1 14x14]' to say how to read it"
+            )
+        return cls(
+            found["name"],
+            found["layout"],
+            int(found["prefix"] or 0),
+            tuple(map(int, found["grid"].split("x"))) if found["grid"] else (),
+            call=int(found["call"]) if found["call"] else -1,
         )
 
     def __str__(self) -> str:
@@ -272,8 +302,9 @@ def _gradients_of_head(
             on_cut = given.grad_fn is not None and given.grad_fn in cut
             if given.ndim != 2 or not on_cut or len(given) != len(trace.input):
                 continue
-            weights = torch.linspace(-1, 1, given.numel()).to(given).view_as(given)
-            found = torch.autograd.grad(given, edges, weights, allow_unused=True, retain_graph=True)
+            found = torch.autograd.grad(
+                given, edges, _ramp(given), allow_unused=True, retain_graph=True
+            )
             if any(gradient is not None and bool(gradient.any()) for gradient in found):
                 return list(found)
     return [None] * len(places)

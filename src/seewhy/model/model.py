@@ -29,7 +29,6 @@ from seewhy.model.tape.trace import trace
 from seewhy.model.tape.trees import joined, select_rows, tensors, usable
 from seewhy.run import Run, generator
 
-
 BATCH = 16  # pictures that run at once where nothing else says
 
 
@@ -79,7 +78,7 @@ class Model:
         hooks = hookable(self.module)
         self.offers = offers or Offers(layers=hooks)
         self.input_shape = input_shape
-        self._preparer = Preparer(preprocess)
+        self._preparer = Preparer(preprocess, self.name)
         self._example: Prepared | None = None
         self._tables: dict[Any, LayerTable] = {}
         self._plans: dict[Any, Plan] = {}
@@ -160,7 +159,7 @@ class Model:
         number it is the last. A Layer with a layout is taken as it is.
         Raises LayerError where there is none, listing near names.
         """
-        if isinstance(spec, Layer) and (spec.layout is not None or spec in (INPUT, OUTPUT)):
+        if isinstance(spec, Layer) and spec.layout is not None:
             return spec
         if not self.offers.layers:
             raise LayerError(
@@ -334,7 +333,7 @@ class Model:
         return like, shape
 
     def _key(self, like: Prepared | None) -> tuple[Any, ...]:
-        """What a finding about the layers holds for: shapes of the input, and these very modules."""
+        """What a finding about the layers holds for: the input's shapes, and these very modules."""
         like, shape = self._like(like)
         others = tuple(tuple(t.shape[1:]) for t in tensors(like.others)) if like else ()
         return (shape, others, hash(tuple(map(id, self.module.modules()))))
@@ -356,8 +355,9 @@ class Model:
         else:
             if spec in (INPUT.name, OUTPUT.name) and spec not in self._names():
                 return INPUT if spec == INPUT.name else OUTPUT
-            name, _, number = str(spec).partition("#")
-            wanted = Layer(name, call=int(number) if number.isdigit() else -1)
+            wanted = Layer.parse(str(spec))
+            if wanted.layout is not None:
+                return wanted
         module = self.find(wanted)
         own = next(name for name, each in self.module.named_modules() if each is module)
         calls = [layer for layer in table.layers if layer.name == own]

@@ -132,8 +132,8 @@ class Preparer:
     as the picture is.
     """
 
-    def __init__(self, preprocess: Callable[..., Any] | None) -> None:
-        self.preprocess = preprocess
+    def __init__(self, preprocess: Callable[..., Any] | None, name: str = "the model") -> None:
+        self.preprocess, self.name = preprocess, name
         self._form: Callable[[Image.Image], Any] | None = None
         self._geometries: dict[tuple[int, int], Geometry] = {}
 
@@ -141,7 +141,7 @@ class Preparer:
         """Prepare pictures one by one: inputs of different shapes cannot share a batch."""
         if self.preprocess is None:
             warnings.warn(
-                "this model has no preprocessing: pictures are scaled to 0..1 and nothing else. "
+                f"{self.name} has no preprocessing: pictures are scaled to 0..1 and nothing else. "
                 "Give Model(..., preprocess=...), for example seewhy.Preprocess(224, mean=, std=)",
                 SeewhyWarning,
                 stacklevel=3,

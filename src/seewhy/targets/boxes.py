@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seewhy.errors import TargetError
+from seewhy.errors import NoAnswerError, TargetError
 from seewhy.model.labels import Labels
 from seewhy.model.predictions import name_of
 from seewhy.model.tape.record import Outcome
@@ -52,7 +52,7 @@ def _bind_queries(box: Box, outcome: Outcome, labels: Labels | None) -> Bound:
         )
     queries = scores.shape[1]
     if box.query is not None and not 0 <= box.query < queries:
-        raise TargetError(f"there is no query {box.query}: the detector has 0 to {queries - 1}")
+        raise NoAnswerError(f"there is no query {box.query}: the detector has 0 to {queries - 1}")
     each_by_itself = labels is not None and len(labels) == scores.shape[2]
     objects = scores.sigmoid() if each_by_itself else scores.softmax(2)[:, :, :-1]
     if box.query is not None:
@@ -80,12 +80,12 @@ def _bind_detections(box: Box, outputs: list[Mapping[str, Any]], labels: Labels 
     for index, each in enumerate(outputs):
         scores, numbers = each["scores"].detach(), each["labels"]
         if not len(scores):
-            raise TargetError(
+            raise NoAnswerError(
                 f"nothing was detected in picture {index}: there is no box to explain"
             )
         if box.query is not None:
             if not 0 <= box.query < len(scores):
-                raise TargetError(
+                raise NoAnswerError(
                     f"there is no detection {box.query} in picture {index}: it has {len(scores)}"
                 )
             place = box.query

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy.errors import TargetError
+from seewhy.errors import NoAnswerError, TargetError
 from seewhy.model.labels import Labels
 from seewhy.model.layers import Layer, LayerSpec
 from seewhy.model.predictions import name_of
@@ -101,7 +101,7 @@ class Region(Target):
             mask = _resized(self.mask, len(main), tuple(main.shape[2:])).to(main.device)
         empty = [i for i, each in enumerate(mask) if not bool(each.any())]
         if empty:
-            raise TargetError(
+            raise NoAnswerError(
                 f"the region is empty in picture {empty[0]} (class "
                 f"{name_of(int(numbers[empty[0]]), labels)}): give a mask that covers something"
             )
@@ -125,4 +125,5 @@ def _resized(mask: Any, count: int, size: tuple[int, ...]) -> Tensor:
         raise TargetError(
             f"the mask has the shape {tuple(given.shape)}: give (H, W), or ({count}, H, W)"
         )
-    return torch.nn.functional.adaptive_avg_pool2d(given.float(), size)
+    height, width = size
+    return torch.nn.functional.adaptive_avg_pool2d(given.float(), (height, width))

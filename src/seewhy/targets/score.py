@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy.errors import TargetError
+from seewhy.errors import NoAnswerError, TargetError
 from seewhy.model.layers import Layer
 from seewhy.model.outputs import detects
 from seewhy.model.tape.record import Outcome, record
@@ -144,7 +144,7 @@ class Score:
             self._bind(outcome)
         found = self._read(outcome, rows)
         if not bool(torch.isfinite(found.detach()).all()):
-            raise TargetError(
+            raise NoAnswerError(
                 f"the score of {self.names[0]!r} is not a finite number: the network's output has "
                 "NaN or infinity; check its weights, its precision and the pictures"
             )

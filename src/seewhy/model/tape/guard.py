@@ -126,18 +126,17 @@ def _evaluation_mode(module: nn.Module) -> Iterator[None]:
 def _buffers(module: nn.Module) -> Iterator[None]:
     """Put back buffers that a forward changed or replaced (counters, running statistics)."""
     places = [
-        (part, name, buffer, buffer._version, buffer.detach().clone())
-        for part in module.modules()
-        if hookable(part)
-        for name, buffer in part._buffers.items()
+        (table, name, buffer, buffer.detach().clone())
+        for table in _tables(module, "_buffers")
+        for name, buffer in table.items()
         if buffer is not None and not buffer.is_inference()
     ]
     try:
         yield
     finally:
-        for part, name, buffer, version, copy in places:
-            part._buffers[name] = buffer
-            if buffer._version != version:
+        for table, name, buffer, copy in places:
+            table[name] = buffer
+            if not torch.equal(buffer, copy):  # batch norm leaves no trace in the version counter
                 with torch.no_grad():
                     buffer.copy_(copy)
 
@@ -148,38 +147,37 @@ def _lent_weights(
 ) -> Iterator[None]:
     """Lend weights of another device or dtype, and plain ones for those of inference mode."""
     lent: list[tuple[dict[str, Any], str, Tensor]] = []
-    copies: dict[Tensor, Tensor] = {}  # tied weights stay tied
+    copies: dict[int, Tensor] = {}  # tied weights stay tied
     try:
-        for part in module.modules():
-            if not hookable(part):
-                continue
-            tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
-            for table in tables:
-                for name, tensor in table.items():
-                    if tensor is None:
-                        continue
-                    copy = copies.get(tensor)
-                    if copy is None:
-                        copy = copies[tensor] = _like(tensor, device, dtype)
-                    if copy is not tensor:
-                        lent.append((table, name, tensor))
-                        table[name] = copy
+        for table in (*_tables(module, "_parameters"), *_tables(module, "_buffers")):
+            for name, tensor in table.items():
+                if tensor is None or _fits(tensor, device, dtype):
+                    continue
+                copy = copies.setdefault(id(tensor), _like(tensor, device, dtype))
+                lent.append((table, name, tensor))
+                table[name] = copy
         yield
     finally:
         for table, name, tensor in lent:
             table[name] = tensor
 
 
-def _like(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None) -> Tensor:
+def _tables(module: nn.Module, kind: str) -> list[dict[str, Any]]:
+    """The modules' own dictionaries of parameters or buffers, which assigning goes through."""
+    return [getattr(part, kind) for part in module.modules() if hookable(part)]
+
+
+def _fits(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None) -> bool:
     floating = dtype if tensor.is_floating_point() else None
-    if (device in (None, tensor.device)) and (floating in (None, tensor.dtype)):
-        if not tensor.is_inference():
-            return tensor
-        with torch.inference_mode(mode=False):
-            copy = tensor.clone()
-    else:
-        with torch.inference_mode(mode=False), torch.no_grad():
-            copy = tensor.detach().to(device=device, dtype=floating)
+    same = device in (None, tensor.device) and floating in (None, tensor.dtype)
+    return same and not tensor.is_inference()
+
+
+def _like(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None) -> Tensor:
+    """A copy on the device; floating-point tensors in the dtype."""
+    floating = dtype if tensor.is_floating_point() else None
+    with torch.inference_mode(mode=False), torch.no_grad():
+        copy = tensor.detach().to(device=device, dtype=floating, copy=True)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(copy, requires_grad=False)
     return copy

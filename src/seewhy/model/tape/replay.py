@@ -25,7 +25,7 @@ from seewhy.model.tape.guard import hooked
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.record import Kept, Outcome, Recording, keeping, live
 from seewhy.model.tape.trace import Call, Trace
-from seewhy.model.tape.trees import float_tensors, map_leaves, put
+from seewhy.model.tape.trees import float_tensors, map_leaves, put, select_rows
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -254,7 +254,7 @@ def _run(
     tensor = prepared.tensor.index_select(0, rows) if plan.needs_input else blank
     parts = {module, *(part for part, _ in plan.skips)}
     with _instead_of_forward(parts, instead), hooked([(module, nothing)]):
-        outputs = model.forward(tensor, prepared.rows(rows).others, counted=False)
+        outputs = model.forward(tensor, select_rows(prepared.others, rows), counted=False)
     if numbers.get(module, -1) < number:
         raise LayerError(f"layer {str(plan.layer)!r} was not reached in a replay")
     return outputs
