@@ -6,7 +6,7 @@ import torch
 from torchvision.models import resnet50
 
 import seewhy as sw
-from benchmarks.harness import Section, interleaved, ratio_rows
+from benchmarks.harness import Section, Work, interleaved, ratio_rows
 from seewhy.model.tape.record import record
 from seewhy.model.tape.replay import replay
 

@@ -139,7 +139,11 @@ def explain_each(
                 yield Failure(_name_of(sources[index], index), error)
         for group in _of_one_shape(ready):
             rows = [
-                (prepared, each, _name_of(sources[index], index))
+                (
+                    prepared,
+                    each.of_picture(index, len(sources), prepared),
+                    _name_of(sources[index], index),
+                )
                 for index, prepared in group
                 for each in targets[index]
             ]

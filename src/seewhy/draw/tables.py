@@ -9,7 +9,7 @@ def markdown(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
     """Return rows as a Markdown table with these columns; bars in cells are escaped."""
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
-        cells = [row[name].replace("|", "\\|") for name in columns]
+        cells = [" ".join(row[name].replace("|", "\\|").split()) for name in columns]
         lines += ["| " + " | ".join(cells) + " |"]
     return "\n".join(lines) + "\n"
 

@@ -287,10 +287,17 @@ def _read(value: Any, hint: Any, what: str) -> Any:
             except ValueError:
                 continue
     if "+" in value and any(get_origin(kind) is tuple for kind in kinds):
-        return tuple(None if each == "none" else each for each in value.split("+"))  # layers
+        return tuple(None if each == "none" else _layer(each) for each in value.split("+"))
+    if Layer in kinds:
+        return _layer(value)
     if value in choices or str in kinds:
         return value
     raise _unfit(value, hint, what)
+
+
+def _layer(text: str) -> Layer | str:
+    """A layer with a reading of its own, or a name that the model looks up."""
+    return Layer.parse(text) if text.endswith("]") else text
 
 
 def _check(value: Any, hint: Any, what: str) -> None:
@@ -315,7 +322,8 @@ def _kinds(hint: Any) -> tuple[tuple[Any, ...], list[Any]]:
 
 def _unfit(value: Any, hint: Any, what: str) -> MethodError:
     kinds, choices = _kinds(hint)
-    words = {int: "a whole number", float: "a number", bool: "true or false"}
+    words: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+    words[type(None)] = "none"
     wanted = [repr(choice) for choice in choices]
     wanted += [words.get(kind, kind.__name__) for kind in kinds if isinstance(kind, type)]
     return MethodError(f"{what} is {value!r}: it can be {' or '.join(wanted)}")

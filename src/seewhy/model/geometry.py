@@ -48,6 +48,19 @@ class Geometry:
         columns = self._weights(1, relevance.shape[-1])
         return rows.to(relevance) @ relevance @ columns.to(relevance).T
 
+    def on_model(self, mask: Tensor) -> Tensor:
+        """Lay a mask (H, W) of the original on the model's input: (h, w), False beyond its edge."""
+        rows, inside_rows = self._source(0)
+        columns, inside_columns = self._source(1)
+        return mask[rows][:, columns] & inside_rows[:, None] & inside_columns
+
+    def _source(self, axis: int) -> tuple[Tensor, Tensor]:
+        """The pixel of the original behind each pixel of the input, and whether there is one."""
+        centres = torch.arange(self.model[axis], dtype=torch.float64) + 0.5
+        source = ((centres - self.offset[axis]) / self.scale[axis]).floor().long()
+        last = self.original[axis] - 1
+        return source.clamp(0, last), (source >= 0) & (source <= last)
+
     def _weights(self, axis: int, places: int) -> Tensor:
         """Weights (pixels of the original, places of the map); each row sums to one, or is NaN."""
         length, extent = self.original[axis], self.model[axis]

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ class Layer:
             )
         return cls(
             found["name"],
-            found["layout"],
+            cast(Layout | None, found["layout"]),
             int(found["prefix"] or 0),
             tuple(map(int, found["grid"].split("x"))) if found["grid"] else (),
             call=int(found["call"]) if found["call"] else -1,

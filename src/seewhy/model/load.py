@@ -166,8 +166,8 @@ def _torchvision(name: str, trained: bool) -> Model:
     meta = weights.meta if weights is not None else {}
     classes = meta.get("categories")
     preprocess = weights.transforms() if weights is not None else None
-    crop = getattr(preprocess, "crop_size", None)
-    shape = (3, crop[0], crop[0]) if crop else None
+    size = getattr(preprocess, "crop_size", None) or getattr(preprocess, "resize_size", None)
+    shape = (3, size[0], size[-1]) if size else None
     return Model(module.eval(), preprocess, classes, name=f"torchvision/{name}", input_shape=shape)
 
 
@@ -202,9 +202,14 @@ def _huggingface(name: str, trained: bool) -> Model:
         module = _fetched(lambda: kinds.from_pretrained(repository), f"hf/{name}")
     else:
         module = kinds.from_config(config)
-    processor = _fetched(
-        lambda: transformers.AutoImageProcessor.from_pretrained(repository), f"hf/{name}"
-    )
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(repository)
+    except Exception as error:
+        raise ModelError(
+            f"hf/{name} has no image processor that can be read ({str(error).splitlines()[0]}): "
+            "add its preprocessor_config.json, or load the module yourself and give "
+            "Model(module, preprocess=...)"
+        ) from error
     labels = [config.id2label[number] for number in sorted(config.id2label)]
 
     def preprocess(picture: Any) -> Any:

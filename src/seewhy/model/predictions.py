@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seewhy.errors import ModelError
 from seewhy.model.labels import Labels
 
 
@@ -64,8 +65,16 @@ def already_probabilities(scores: Tensor) -> bool:
 
 
 def predictions(scores: Tensor, labels: Labels | None, top: int = 5) -> Predictions:
-    """Return the `top` most probable classes of class scores (N, K), (N, 1) or (N,)."""
+    """Return the `top` most probable classes of class scores (N, K), (N, 1) or (N,).
+
+    Raises ModelError where there are labels, but not one for each class.
+    """
     likely = probabilities(scores)
+    if labels is not None and len(labels) != likely.shape[1]:
+        raise ModelError(
+            f"there are {len(labels)} labels for {likely.shape[1]} classes: give one for each, in "
+            "the order of the network's outputs (a background class comes first or last)"
+        )
     values, numbers = likely.topk(min(top, likely.shape[1]), dim=1)
     rows = []
     for each_value, each_number in zip(values.tolist(), numbers.tolist(), strict=True):

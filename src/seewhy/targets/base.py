@@ -45,6 +45,10 @@ class Target:
         """Return the target with its layers found in the model."""
         return self
 
+    def of_picture(self, index: int, count: int, prepared: Prepared) -> Target:  # noqa: ARG002
+        """Return the target of one of `count` pictures, where they have something of their own."""
+        return self
+
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:
         """Bind to the pictures of the outcome; TargetError where the output does not have it."""
         raise NotImplementedError
@@ -55,6 +59,10 @@ class Custom(Target):
     """Whatever a function reads: function(outputs) -> (N,), from whatever the network returns."""
 
     function: Callable[[Any], Tensor]
+
+    def of_picture(self, index: int, count: int, prepared: Prepared) -> Target:  # noqa: ARG002
+        """Return the target of one of `count` pictures, where they have something of their own."""
+        return self
 
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:  # noqa: ARG002
         """Bind to the pictures; see the class."""

@@ -76,12 +76,30 @@ class Region(Target):
     """The mean score of a class over a region of a segmentation output (N, K, h, w).
 
     label: class number or name, None for the class that covers most of the picture. mask: boolean
-    (H, W) or (N, H, W) of any size, True where it counts, laid on the whole output; a place that
-    it covers in part counts in part. None is where the class is predicted.
+    (H, W), or (N, H, W) with one for each picture, True where it counts; None is where the class
+    is predicted. A mask of the original picture's size lies on the picture, one of another size on
+    the whole input. A place that it covers in part counts in part.
     """
 
     label: int | str | None = None
     mask: Any = None
+
+    def of_picture(self, index: int, count: int, prepared: Prepared) -> Target:
+        """Return the target with the picture's own mask, laid on the model's input."""
+        if self.mask is None:
+            return self
+        mask = torch.as_tensor(np.asarray(self.mask)).bool()
+        if mask.ndim == 3 and len(mask) == count:
+            mask = mask[index]
+        if mask.ndim != 2:
+            raise TargetError(
+                f"the mask has the shape {tuple(mask.shape)}: give (H, W), or ({count}, H, W) for "
+                f"{count} pictures"
+            )
+        geometry = prepared.geometries[0] if prepared.geometries else None
+        if geometry is not None and tuple(mask.shape) == geometry.original:
+            mask = geometry.on_model(mask)
+        return Region(self.label, mask)
 
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:
         """Bind to the pictures; see the class."""
