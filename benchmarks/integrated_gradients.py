@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import captum.attr
 import torch
-from torchvision.models import resnet18
+from torchvision.models import get_model
 
 import seewhy as sw
 from benchmarks.harness import MIB, Section, Work, interleaved, peak_memory, ratio_rows
@@ -18,7 +18,7 @@ def measure(*, quick: bool) -> Section:
     section = Section(
         "integrated_gradients",
         "Integrated gradients",
-        f"ResNet-18, {size} px, Gauss-Legendre with equal steps. *captum* is captum 0.9.0, which "
+        f"ResNet-18 if not said otherwise, {size} px, Gauss-Legendre with equal steps. *captum* is captum 0.9.0, which "
         "runs all steps at once and checks nothing; *seewhy* is `seewhy.explain(model, tensor, "
         "...)`, whose completeness gap costs a forward of the picture and one of the baseline. "
         "Memory is what is given as `memory=`, 1 GiB where nothing is; peak memory is that of a "
@@ -31,7 +31,8 @@ def measure(*, quick: bool) -> Section:
         times = interleaved({name: sides[name] for name in names}, rounds)
         ratio_rows(section, times, what, names)
         peaks = {
-            name: peak_memory(section.name, f"{name}/{steps}/{batch}/{size}") for name in names
+            name: peak_memory(section.name, f"{name}/resnet18/{steps}/{batch}/{size}")
+            for name in names
         }
         for name in names[1:]:
             section.at_most(
@@ -45,19 +46,22 @@ def measure(*, quick: bool) -> Section:
         for name in names[1:]:
             given = MEMORY.get(name.removeprefix("seewhy in "), 1 << 30)
             section.at_most(f"{what}: {name}, peak memory", peaks[name], given // MIB, "MiB")
+    name, given = "seewhy in 1 GB", MEMORY["1 GB"]
+    peak = peak_memory(section.name, f"{name}/resnet50/20/1/{size}")
+    section.at_most(f"ResNet-50, 20 steps: {name}, peak memory", peak, given // MIB, "MiB")
     return section
 
 
 def work(side: str) -> Work:
-    """Return what `peak_memory` runs alone: "seewhy in 1 GB/50/1/224"."""
-    name, *numbers = side.split("/")
-    return _sides(*map(int, numbers))[name]
+    """Return what `peak_memory` runs alone: "seewhy in 1 GB/resnet18/50/1/224"."""
+    name, network, *numbers = side.split("/")
+    return _sides(*map(int, numbers), network)[name]
 
 
-def _sides(steps: int, batch: int, size: int) -> dict[str, Work]:
+def _sides(steps: int, batch: int, size: int, network: str = "resnet18") -> dict[str, Work]:
     torch.manual_seed(0)
-    module = resnet18(weights=None).eval()
-    model, pictures = sw.Model(module, name="resnet18"), torch.randn(batch, 3, size, size)
+    module = get_model(network, weights=None).eval()
+    model, pictures = sw.Model(module, name=network), torch.randn(batch, 3, size, size)
     method = sw.IntegratedGradients(steps)
     captums = captum.attr.IntegratedGradients(module)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seewhy import errors, methods, targets
-    from seewhy.api import compare, explain, explain_each, summary
+    from seewhy.api import compare, explain, summary
     from seewhy.comparison import Comparison
     from seewhy.explanation import Explanation, Explanations
     from seewhy.methods import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from seewhy.model.prepare import Preprocess
     from seewhy.result import read
     from seewhy.run import Run
+    from seewhy.stream import explain_each
 
 __version__ = "0.1.0"
 
@@ -66,7 +67,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "seewhy.api": ("compare", "explain", "explain_each", "summary"),
+    "seewhy.api": ("compare", "explain", "summary"),
     "seewhy.comparison": ("Comparison",),
     "seewhy.explanation": ("Explanation", "Explanations"),
     "seewhy.model.labels": ("Labels",),
@@ -76,6 +77,7 @@ _HOMES = {
     "seewhy.model.prepare": ("Preprocess",),
     "seewhy.result": ("read",),
     "seewhy.run": ("Run",),
+    "seewhy.stream": ("explain_each",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("methods", "targets", "errors")  # `methods` can be called: it lists them

@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from seewhy.comparison import Comparison
-from seewhy.data.images import Picture, find_pictures, read_picture
+from seewhy.data.images import find_pictures
 from seewhy.errors import (
-    CancelledError,
-    LayerError,
     MethodError,
-    NoAnswerError,
     PictureError,
     SeewhyError,
     SeewhyWarning,
     TargetError,
 )
 from seewhy.explanation import Explanation, Explanations, Failure
-from seewhy.methods import Attribution, Method, as_method, perform
-from seewhy.model.geometry import Geometry
+from seewhy.methods import Method, as_method
 from seewhy.model.layers import LayerSpec
 from seewhy.model.load import load
 from seewhy.model.model import Model, is_model_input
-from seewhy.model.outputs import has_class_head
-from seewhy.model.predictions import predictions
-from seewhy.model.prepare import Prepared, batched
-from seewhy.model.tape.passes import Passes
 from seewhy.overview import Summary
 from seewhy.run import Progress, Run
-from seewhy.targets import Score, Target, TargetSpec, as_target
+from seewhy.stream import Targets, explain_each
+from seewhy.targets import TargetSpec
 
 ModelSpec = Model | nn.Module | str
-Targets = TargetSpec | Sequence[TargetSpec] | Sequence[Sequence[TargetSpec]]
-BATCH = 16
 COMPARED = ("grad-cam", "layer-cam", "gradient", "smoothgrad", "integrated-gradients")
 
 
@@ -108,51 +94,6 @@ def explain(
     return Explanations(found, failures)
 
 
-def explain_each(
-    model: Model,
-    pictures: Any,
-    target: Targets = None,
-    method: Method | type[Method] | str | None = None,
-    *,
-    layer: LayerSpec | tuple[LayerSpec, ...] = None,
-    batch: int | None = None,
-    run: Run | None = None,
-    others: dict[str, Any] | None = None,
-    top: int = 5,
-) -> Iterator[Explanation | Failure]:
-    """Explain pictures one batch at a time and yield each answer, or why there is none.
-
-    As `explain`, for many pictures: nothing is kept between batches. top: classes of a prediction.
-    """
-    run = run or Run()
-    if batch is not None and batch < 1:
-        raise MethodError(f"batch is {batch}: give a number of pictures, at least 1")
-    sources = _sources(pictures)
-    targets = _targets_of(target, len(sources))
-    limit = min(batch or BATCH, model.offers.batch or BATCH)
-    for start in range(0, len(sources), limit):
-        ready: list[tuple[int, Prepared]] = []
-        for index in range(start, min(start + limit, len(sources))):
-            try:
-                ready.append((index, _prepare(model, sources[index], index, others)))
-            except SeewhyError as error:
-                yield Failure(_name_of(sources[index], index), error)
-        for group in _of_one_shape(ready):
-            rows = [
-                (
-                    prepared,
-                    each.of_picture(index, len(sources), prepared),
-                    _name_of(sources[index], index),
-                )
-                for index, prepared in group
-                for each in targets[index]
-            ]
-            for part in range(0, len(rows), limit):
-                chunk = rows[part : part + limit]
-                yield from _explain_rows(model, chunk, (method, layer), run, top)
-        run.report(min(start + limit, len(sources)), len(sources), "pictures")
-
-
 def compare(
     model: ModelSpec,
     picture: Any,
@@ -208,139 +149,6 @@ def as_model(model: ModelSpec) -> Model:
     return load(model)
 
 
-# ---------------------------------------------------------------------- helpers
-
-
-def _explain_rows(
-    model: Model,
-    rows: list[tuple[Prepared, Target, str]],
-    way: tuple[Method | type[Method] | str | None, Any],
-    run: Run,
-    top: int,
-) -> Iterator[Explanation | Failure]:
-    """Explain rows together; where that fails, one by one, so that one cannot fail the others."""
-    inputs, targets, names = zip(*rows, strict=True)
-    try:
-        how = _method_for(model, *way, inputs[0])
-        yield from list(_explain_batch(model, batched(inputs), targets, names, how, run, top))
-    except Exception as error:
-        of_all = isinstance(error, MethodError | LayerError | TargetError | CancelledError)
-        if of_all and not isinstance(error, NoAnswerError):
-            raise
-        if len(rows) == 1:
-            yield Failure(names[0], error)
-            return
-        for each in rows:
-            yield from _explain_rows(model, [each], way, run, top)
-
-
-def _explain_batch(
-    model: Model,
-    prepared: Prepared,
-    targets: Sequence[Target],
-    names: Sequence[str],
-    how: Method,
-    run: Run,
-    top: int,
-) -> Iterator[Explanation]:
-    began = time.perf_counter()
-    with model.held(run):
-        score = Score(targets, model, prepared)
-        found = perform(how, model, prepared, score, run)
-        score.bind(model, model.at_home(prepared))
-    seconds = (time.perf_counter() - began) / len(prepared)
-    _warn_of_constant_maps(found, how, model, names)
-    clean, values = score.answered
-    headed = has_class_head(clean.outputs)
-    tops = predictions(clean.main, model.labels, top) if headed else [()] * len(prepared)
-    weights, versions = model.fingerprint(), _versions()
-    for row in range(len(prepared)):
-        relevance = found.relevance[row].detach().cpu()
-        original = prepared.originals[row] if prepared.originals else None
-        geometry = prepared.geometries[row] if prepared.geometries else None
-        picture = original.image if original is not None else _as_picture(prepared.tensor[row])
-        if geometry is None and prepared.tensor.ndim == 4:
-            size = (int(prepared.tensor.shape[2]), int(prepared.tensor.shape[3]))
-            geometry = Geometry.stretched(size, size)
-        yield Explanation(
-            relevance=relevance,
-            method=str(how),
-            target=score.names[row],
-            score=float(values[row]),
-            prediction=tops[row],
-            picture=picture,
-            source=names[row],
-            geometry=geometry,
-            size=tuple(prepared.tensor.shape[2:]),
-            layers=tuple(str(each) for each in found.layers),
-            display=how.display,
-            checks={name: float(value[row]) for name, value in found.checks.items()},
-            passes=_shared(found.passes, len(prepared)),
-            seconds=seconds,
-            model=model.name,
-            weights=weights,
-            seed=run.seed,
-            versions=versions,
-        )
-
-
-def _method_for(
-    model: Model,
-    method: Method | type[Method] | str | None,
-    layer: LayerSpec | tuple[LayerSpec, ...],
-    prepared: Prepared,
-) -> Method:
-    if method is None:
-        mapped = model.offers.layers and (layer is not None or model.table(prepared).default)
-        method = "grad-cam" if mapped else "integrated-gradients"
-    how = as_method(method)
-    if layer is None:
-        return how
-    if not any(each.name == "layer" for each in fields(how)):
-        raise MethodError(f"{how.name} uses no layer: leave layer={layer!r} out")
-    return replace(how, layer=layer)  # type: ignore[call-arg]
-
-
-def _prepare(model: Model, source: Any, index: int, others: dict[str, Any] | None) -> Prepared:
-    own = None
-    if others is not None:
-        own = {
-            name: value[index : index + 1] if isinstance(value, Tensor) and value.ndim else value
-            for name, value in others.items()
-        }
-    if not is_model_input(source):
-        source = read_picture(source, name=_name_of(source, index))
-    return replace(model.prepare(source), others=own)
-
-
-def _of_one_shape(ready: list[tuple[int, Prepared]]) -> list[list[tuple[int, Prepared]]]:
-    """Group neighbours of one input shape: they share a batch, and the order stays."""
-    groups: list[list[tuple[int, Prepared]]] = []
-    for each in ready:
-        if groups and groups[-1][0][1].tensor.shape == each[1].tensor.shape:
-            groups[-1].append(each)
-        else:
-            groups.append([each])
-    return groups
-
-
-def _sources(pictures: Any) -> list[Any]:
-    if is_model_input(pictures):
-        tensor = torch.as_tensor(pictures)
-        if tensor.ndim < 2:
-            raise PictureError(
-                f"a floating-point tensor is model input with a batch axis, (N, C, *space); this "
-                f"one has the shape {tuple(tensor.shape)}: add the batch axis with [None]"
-            )
-        return [tensor[i : i + 1] for i in range(len(tensor))]
-    if getattr(pictures, "ndim", 0) == 4:
-        return list(pictures)
-    found = find_pictures(pictures)
-    if not found:
-        raise PictureError("there are no pictures: give at least one")
-    return found
-
-
 def _is_single(pictures: Any) -> bool:
     if isinstance(pictures, str | Path):
         return find_pictures(pictures) == [pictures]  # folders and patterns are several
@@ -348,77 +156,6 @@ def _is_single(pictures: Any) -> bool:
         return not is_model_input(pictures) and pictures.ndim < 4
     whole = isinstance(pictures, bytes | bytearray | memoryview) or hasattr(pictures, "read")
     return whole or not isinstance(pictures, Iterable)
-
-
-def _targets_of(target: Targets, count: int) -> list[list[Target]]:
-    """The targets of each picture."""
-    if not isinstance(target, list | tuple):
-        return [[as_target(cast(TargetSpec, target))]] * count
-    if not target:
-        raise TargetError("the list of targets is empty: give one for each picture, or None")
-    nested = any(isinstance(each, list | tuple) for each in target)
-    if count == 1 and not nested:
-        return [[as_target(each) for each in target]]
-    if len(target) != count:
-        raise TargetError(
-            f"{len(target)} targets for {count} pictures: give one for all, or one (or a list) "
-            "for each picture"
-        )
-    shared: dict[Any, Target] = {}  # equal targets are bound together
-
-    def bound_once(spec: Any) -> Target:
-        if isinstance(spec, int | str | None):
-            return shared.setdefault(spec, as_target(spec))
-        return as_target(spec)
-
-    lists = [each if isinstance(each, list | tuple) else [each] for each in target]
-    return [[bound_once(each) for each in own] for own in lists]
-
-
-def _warn_of_constant_maps(
-    found: Attribution, how: Method, model: Model, names: Sequence[str]
-) -> None:
-    flat = found.relevance.flatten(1)
-    if flat.shape[1] < 2:
-        return
-    constant = (flat.amax(1) == flat.amin(1)).nonzero().flatten().tolist()
-    if constant:
-        warnings.warn(
-            f"the {how.name} map of {', '.join(names[i] for i in constant[:3])} is the same "
-            f"everywhere: {model.name} gives its score without looking at the picture there, or "
-            "its gradient has vanished; try another layer, target or method",
-            SeewhyWarning,
-            stacklevel=4,
-        )
-
-
-def _as_picture(row: Tensor) -> Image.Image | None:
-    """Model input as a picture to draw on, stretched to 0..255; None where it is none."""
-    if row.ndim != 3 or row.shape[0] not in (1, 3):
-        return None
-    values = row.detach().float().cpu()
-    low, high = float(values.amin()), float(values.amax())
-    levels = ((values - low) / max(high - low, 1e-12) * 255).round().byte().permute(1, 2, 0)
-    return Image.fromarray(np.repeat(levels.numpy(), 3 // row.shape[0], axis=2))
-
-
-def _shared(passes: Passes, count: int) -> Passes:
-    """The passes of one picture of a batch."""
-    parts = (passes.forwards, passes.backwards, passes.replays)
-    return Passes(*(-(-each // count) for each in parts))
-
-
-def _versions() -> dict[str, str]:
-    from seewhy import __version__
-
-    return {"seewhy": __version__, "torch": torch.__version__}
-
-
-def _name_of(source: Any, index: int) -> str:
-    if isinstance(source, str | Path):
-        return str(source)
-    known = source.source if isinstance(source, Picture) else getattr(source, "filename", "")
-    return str(known) or f"picture {index}"
 
 
 def _listed(failures: Sequence[Failure]) -> str:

@@ -13,7 +13,8 @@ from torch import nn
 
 import seewhy as sw
 from seewhy.errors import MethodError
-from seewhy.methods import Attribution, Method, as_method, base, method
+from seewhy.methods import Attribution, Method, as_method, method
+from seewhy.methods import registry as registered
 from seewhy.model.layers import Layer
 
 KNOWN = sorted(sw.methods())
@@ -23,11 +24,11 @@ every_method = pytest.mark.parametrize("name", KNOWN)
 @pytest.fixture
 def registry():
     """The registry, put back afterwards with whatever a test has added taken out again."""
-    before = dict(base._methods)
-    yield base._methods
-    base._methods.clear()
-    base._methods.update(before)
-    base._load_all.cache_clear()
+    before = dict(book._methods)
+    yield book._methods
+    book._methods.clear()
+    book._methods.update(before)
+    registered._load_all.cache_clear()
 
 
 # ---------------------------------------------------------------------- values of every setting
@@ -256,8 +257,8 @@ def test_methods_of_other_packages_are_found_by_their_entry_points(registry, mon
         register = method("from-a-package", paper="Nobody 2000", cost="nothing")
         return [_Entry(lambda: register(type("Packaged", (Brightness,), {})))]
 
-    monkeypatch.setattr(base, "entry_points", entries)
-    base._load_all.cache_clear()
+    monkeypatch.setattr(registered, "entry_points", entries)
+    registered._load_all.cache_clear()
     assert str(as_method("from-a-package:factor=3")) == "from-a-package:factor=3.0"
     assert "from-a-package" in sw.methods()
     assert asked == ["seewhy.methods"]

@@ -68,12 +68,12 @@ def explain(
 
     Says what was explained and what was predicted, and saves a picture for each.
     """
-    from seewhy.api import explain_each
     from seewhy.cli.answers import Answers, Document
     from seewhy.cli.work import check_colormap, find_sources, split_layers
     from seewhy.methods import as_method
     from seewhy.model.load import load
     from seewhy.run import Run
+    from seewhy.stream import explain_each
     from seewhy.targets import as_target
 
     screen: Screen = context.obj

@@ -6,18 +6,11 @@ Called, the module lists them: `seewhy.methods()`.
 import sys
 from types import ModuleType
 
-from seewhy.methods.base import (
-    Attribution,
-    Method,
-    MethodTable,
-    as_method,
-    method,
-    methods,
-    perform,
-)
+from seewhy.methods.base import Attribution, Method, perform
 from seewhy.methods.cam import CAM, GradCAM, HiResCAM, LayerCAM
 from seewhy.methods.gradient import Gradient, GradientXInput
 from seewhy.methods.path import IntegratedGradients
+from seewhy.methods.registry import MethodTable, as_method, method, methods
 from seewhy.methods.smoothing import SmoothGrad
 
 __all__ = [

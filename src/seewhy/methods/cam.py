@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.errors import LayerError, MethodError, SeewhyWarning
-from seewhy.methods.base import Attribution, Display, Method, method, positive
+from seewhy.methods.base import Attribution, Display, Method, positive
+from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec
 from seewhy.model.tape.record import Recording, record
 from seewhy.run import Run

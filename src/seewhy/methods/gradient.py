@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from seewhy.methods.base import Attribution, Display, Method, method
+from seewhy.methods.base import Attribution, Display, Method
+from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT
 from seewhy.model.tape.record import record
 from seewhy.run import Run

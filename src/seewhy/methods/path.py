@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy.methods.base import Attribution, Method, method, positive
+from seewhy.methods.base import Attribution, Method, positive
+from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT
 from seewhy.model.tape.record import record
 from seewhy.run import Run

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from seewhy.errors import MethodError
-from seewhy.methods.base import Attribution, Display, Method, method, positive
+from seewhy.methods.base import Attribution, Display, Method, positive
 from seewhy.methods.gradient import Gradient
+from seewhy.methods.registry import method
 from seewhy.run import Run, generator
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import LayerError, ModelError, PictureError, SeewhyWarning
+from seewhy.model.experiment import unambiguous
 from seewhy.model.labels import Labels
 from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec, LayerTable, layer_table
-from seewhy.model.layout import Reading
 from seewhy.model.outputs import has_class_head, main_output
 from seewhy.model.predictions import Predictions, predictions
 from seewhy.model.prepare import Prepared, Preparer, batched
@@ -179,9 +179,9 @@ class Model:
                     SeewhyWarning,
                     stacklevel=2,
                 )
-            return self._unambiguous(table.default, like)
+            return unambiguous(self, table.default, like)
         found = self._search(spec, table)
-        return self._unambiguous(found, like)
+        return unambiguous(self, found, like)
 
     def head(self, like: Prepared | None = None) -> Layer | None:
         """Return the layer that gives the class scores, None where there is no single one."""
@@ -376,28 +376,6 @@ class Model:
             f"number {wanted.call} does not exist (they count from 0)"
         )
 
-    def _unambiguous(self, layer: Layer, like: Prepared | None) -> Layer:
-        """Where two readings fit, change a place of a picture and see which reading changes."""
-        if not layer.ambiguous:
-            return layer
-        from seewhy.model.tape.record import record
-
-        base = self.at_home(self.noise(1, like))
-        whole = replace(layer, layout="vector", prefix=0, grid=())
-        agreement: dict[Reading, float] = dict.fromkeys(layer.readings, 0.0)
-        with self.held():
-            before = record(self, base, layers=[whole]).activations[whole]
-            for down, across in ((0.2, 0.7), (0.7, 0.2)):
-                place = _patch(tuple(base.tensor.shape), down, across)
-                changed = base.tensor.clone()
-                changed[(..., *place)] += 3
-                after = record(self, base.changed(changed), layers=[whole]).activations[whole]
-                for reading in layer.readings:
-                    change = reading.canonical(after - before).abs().sum(1)[0]
-                    there = change[(..., *_patch(tuple(change.shape), down, across))]
-                    agreement[reading] += float(there.sum() / change.sum().clamp(min=1e-30))
-        return layer.read_as(max(layer.readings, key=lambda reading: agreement[reading]))
-
 
 def is_model_input(pictures: Any) -> bool:
     """Tell whether this is model input: a floating-point tensor or array, or a list of none."""
@@ -405,9 +383,3 @@ def is_model_input(pictures: Any) -> bool:
     if isinstance(pictures, Tensor):
         return pictures.is_floating_point()
     return dtype is not None and getattr(dtype, "kind", "") == "f"
-
-
-def _patch(size: tuple[int, ...], down: float, across: float) -> tuple[slice, slice]:
-    height, width = size[-2:]
-    top, left = int(down * height), int(across * width)
-    return slice(top, top + max(height // 6, 1)), slice(left, left + max(width // 6, 1))

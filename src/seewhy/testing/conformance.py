@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seewhy.api import explain
 from seewhy.errors import SeewhyError, SeewhyWarning
 from seewhy.explanation import Explanations
-from seewhy.methods.base import Method, as_method
+from seewhy.methods import Method, as_method
 from seewhy.model.model import Model
 from seewhy.testing.kinds import KINDS, Kind
 
