@@ -106,8 +106,9 @@ def compare(
     options: as for `explain`. A method that does not apply is left out of the panel and named,
     with the reason, in `.failures`. Raises the first error where no method applies.
 
-    >>> compare("demo", Image.new("RGB", (64, 64), "gray"), ["grad-cam", "gradient"], target=0)
-    ... # doctest: +SKIP
+    >>> found = compare("demo", Image.new("RGB", (64, 64), "gray"), ["grad-cam", "gradient"], 0)
+    >>> [row["layer"] for row in found.rows()]
+    ['block4', 'input']
     """
     model = as_model(model)
     if not methods:

@@ -25,7 +25,7 @@ from seewhy.run import Progress
 
 METHODS = {
     "Grad-CAM": "grad-cam",
-    "LayerCAM, middle layer": "layer-cam:layer=block2",
+    "LayerCAM, middle layer": "layer-cam:layer=halve",
     "integrated gradients": "integrated-gradients",
 }
 MOST_DRAWN = 12
