@@ -106,9 +106,9 @@ def compare(
     options: as for `explain`. A method that does not apply is left out of the panel and named,
     with the reason, in `.failures`. Raises the first error where no method applies.
 
-    >>> found = compare("demo", Image.new("RGB", (64, 64), "gray"), ["grad-cam", "gradient"], 0)
+    >>> found = compare("demo", Image.new("RGB", (64, 64), "gray"), ["grad-cam", "hires-cam"], 0)
     >>> [row["layer"] for row in found.rows()]
-    ['block4', 'input']
+    ['block4', 'block4']
     """
     model = as_model(model)
     if not methods:

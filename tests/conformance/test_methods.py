@@ -2,6 +2,7 @@
 
 import pytest
 
+import seewhy as sw
 from seewhy.errors import LayerError, MethodError
 from seewhy.methods import as_method, methods
 from seewhy.testing import CHECKS, KINDS, check_method
@@ -60,7 +61,7 @@ def test_every_registered_method_is_here():
 
 
 def test_a_broken_promise_is_found():
-    """The suite can fail: a method that mixes the pictures of a batch, and one that uses up luck."""
+    """The suite can fail: a method that mixes the pictures of a batch, one that uses up luck."""
     from dataclasses import dataclass
 
     import torch
@@ -91,8 +92,6 @@ def test_a_broken_promise_is_found():
 
 def test_refusals_are_errors_that_say_what_to_do():
     with pytest.raises(LayerError, match="integrated-gradients"):
-        import seewhy as sw
-
         sw.explain(KINDS["flat"].model(), KINDS["flat"].pictures(), method="grad-cam")
     with pytest.raises(MethodError, match="grad-cam"):
         sw.explain(KINDS["tokens"].model(), KINDS["tokens"].pictures(), method="cam")

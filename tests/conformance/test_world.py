@@ -17,9 +17,7 @@ def pointing(demo, method, scenes):
     return float(np.mean(hits))
 
 
-@pytest.mark.parametrize(
-    ("method", "least"), [("layer-cam:layer=halve", 0.95), ("grad-cam", 0.80)]
-)
+@pytest.mark.parametrize(("method", "least"), [("layer-cam:layer=halve", 0.95), ("grad-cam", 0.80)])
 def test_maps_point_at_the_shape(demo, method, least):
     """On 200 pictures of which every one has a shape and a sticker."""
     scenes = world.generate(200, seed=11, conflict=True)

@@ -24,10 +24,10 @@ every_method = pytest.mark.parametrize("name", KNOWN)
 @pytest.fixture
 def registry():
     """The registry, put back afterwards with whatever a test has added taken out again."""
-    before = dict(book._methods)
-    yield book._methods
-    book._methods.clear()
-    book._methods.update(before)
+    before = dict(registered._methods)
+    yield registered._methods
+    registered._methods.clear()
+    registered._methods.update(before)
     registered._load_all.cache_clear()
 
 
