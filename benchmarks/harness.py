@@ -65,7 +65,8 @@ class Section:
         self._row(what, f"at least {bar:g} {unit}", value, unit, note, met=value >= bar)
 
     def _row(self, what: str, bar: str, value: float, unit: str, note: str, *, met: bool) -> None:
-        measured = f"{value:.3g} {unit}" + (f" ({note})" if note else "")
+        number = f"{value:.3g}" if value < 100 else f"{value:.0f}"
+        measured = f"{number} {unit}" + (f" ({note})" if note else "")
         self.rows.append((what, bar, measured, "yes" if met else "**no**"))
 
     def markdown(self) -> str:

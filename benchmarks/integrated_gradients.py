@@ -18,11 +18,11 @@ def measure(*, quick: bool) -> Section:
     section = Section(
         "integrated_gradients",
         "Integrated gradients",
-        f"ResNet-18 if not said otherwise, {size} px, Gauss-Legendre with equal steps. *captum* is captum 0.9.0, which "
-        "runs all steps at once and checks nothing; *seewhy* is `seewhy.explain(model, tensor, "
-        "...)`, whose completeness gap costs a forward of the picture and one of the baseline. "
-        "Memory is what is given as `memory=`, 1 GiB where nothing is; peak memory is that of a "
-        "first call, which has to get to know the model.",
+        f"ResNet-18 if not said otherwise, {size} px, Gauss-Legendre, equal steps. *captum* is "
+        "captum 0.9.0, which runs all steps at once and checks nothing; *seewhy* is "
+        "`seewhy.explain(model, tensor, ...)`, whose completeness gap costs a forward of the "
+        "picture and one of the baseline. Memory is what is given as `memory=`, 512 MiB "
+        "where nothing is; peak memory is that of a first call, which has to get to know the model.",
     )
     for steps, batch in cases:
         what = f"{steps} steps, batch {batch}"

@@ -26,8 +26,8 @@ class Run:
 
     device: a torch device such as "cuda:0"; None is wherever the model is.
     precision: "float16", "bfloat16", "float32" or "float64"; None is the model's own.
-    memory: bytes that the working set may take beside model and pictures; None is 1 GiB on a CPU
-        and half of what is free on a GPU.
+    memory: bytes that the working set may take beside model and pictures; None is 512 MiB on a
+        CPU, where larger batches are no faster, and half of what is free on a GPU.
     seed: makes everything random repeatable, picture by picture.
     progress: called with (done, total, what). cancel: asked between steps; True stops the work.
 
@@ -55,12 +55,12 @@ class Run:
         """The torch dtype of `precision`, None for the model's own."""
         return None if self.precision is None else PRECISIONS[self.precision]
 
-    def rows_at_once(self, bytes_per_row: int, device: torch.device) -> int:
-        """How many rows fit into the memory at once; at least one."""
+    def rows_at_once(self, bytes_per_row: int, device: torch.device, fixed: int = 0) -> int:
+        """How many rows fit into the memory at once beside a fixed cost; at least one."""
         budget = self.memory
         if budget is None:
-            budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 1 << 30
-        return max(1, budget // max(1, bytes_per_row))
+            budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 1 << 29
+        return max(1, (budget - fixed) // max(1, bytes_per_row))
 
     def report(self, done: int, total: int, what: str) -> None:
         """Say how far the work is, and stop it where the caller asked for that.

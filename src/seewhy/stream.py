@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -64,6 +64,7 @@ def explain_each(
     sources = _sources(pictures)
     targets = _targets_of(target, len(sources))
     limit = min(batch or BATCH, model.offers.batch or BATCH)
+    order = _Order(method, layer, run, top, model.fingerprint())
     for start in range(0, len(sources), limit):
         ready: list[tuple[int, Prepared]] = []
         for index in range(start, min(start + limit, len(sources))):
@@ -83,22 +84,28 @@ def explain_each(
             ]
             for part in range(0, len(rows), limit):
                 chunk = rows[part : part + limit]
-                yield from _explain_rows(model, chunk, (method, layer), run, top)
+                yield from _explain_rows(model, chunk, order)
         run.report(min(start + limit, len(sources)), len(sources), "pictures")
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What is the same for all pictures of a stream."""
+
+    method: Method | type[Method] | str | None
+    layer: Any
+    run: Run
+    top: int
+    weights: str
+
+
 def _explain_rows(
-    model: Model,
-    rows: list[tuple[Prepared, Target, str]],
-    way: tuple[Method | type[Method] | str | None, Any],
-    run: Run,
-    top: int,
+    model: Model, rows: list[tuple[Prepared, Target, str]], order: _Order
 ) -> Iterator[Explanation | Failure]:
     """Explain rows together; where that fails, one by one, so that one cannot fail the others."""
     inputs, targets, names = zip(*rows, strict=True)
     try:
-        how = _method_for(model, *way, inputs[0])
-        yield from list(_explain_batch(model, batched(inputs), targets, names, how, run, top))
+        yield from list(_explain_batch(model, batched(inputs), targets, names, order))
     except Exception as error:
         of_all = isinstance(error, MethodError | LayerError | TargetError | CancelledError)
         if of_all and not isinstance(error, NoAnswerError):
@@ -107,7 +114,7 @@ def _explain_rows(
             yield Failure(names[0], error)
             return
         for each in rows:
-            yield from _explain_rows(model, [each], way, run, top)
+            yield from _explain_rows(model, [each], order)
 
 
 def _explain_batch(
@@ -115,21 +122,19 @@ def _explain_batch(
     prepared: Prepared,
     targets: Sequence[Target],
     names: Sequence[str],
-    how: Method,
-    run: Run,
-    top: int,
+    order: _Order,
 ) -> Iterator[Explanation]:
+    how = _method_for(model, order.method, order.layer, prepared)
     began = time.perf_counter()
-    with model.held(run):
+    with model.held(order.run):
         score = Score(targets, model, prepared)
-        found = perform(how, model, prepared, score, run)
+        found = perform(how, model, prepared, score, order.run)
         score.bind(model, model.at_home(prepared))
     seconds = (time.perf_counter() - began) / len(prepared)
     _warn_of_constant_maps(found, how, model, names)
     clean, values = score.answered
     headed = has_class_head(clean.outputs)
-    tops = predictions(clean.main, model.labels, top) if headed else [()] * len(prepared)
-    weights, versions = model.fingerprint(), _versions()
+    tops = predictions(clean.main, model.labels, order.top) if headed else [()] * len(prepared)
     for row in range(len(prepared)):
         relevance = found.relevance[row].detach().cpu()
         original = prepared.originals[row] if prepared.originals else None
@@ -154,9 +159,9 @@ def _explain_batch(
             passes=_shared(found.passes, len(prepared)),
             seconds=seconds,
             model=model.name,
-            weights=weights,
-            seed=run.seed,
-            versions=versions,
+            weights=order.weights,
+            seed=order.run.seed,
+            versions=_versions(),
         )
 
 

@@ -253,7 +253,10 @@ class Model:
 
     def rows_at_once(self, prepared: Prepared, run: Run) -> int:
         """Return how many rows a forward and a backward may have within the run's memory."""
-        fit = run.rows_at_once(self.bytes_per_row(prepared), prepared.tensor.device)
+        unpacked = 2 * sum(
+            each.nbytes for each in self.module.parameters()
+        )  # copies that kernels make
+        fit = run.rows_at_once(self.bytes_per_row(prepared), prepared.tensor.device, unpacked)
         return min(fit, self.offers.batch or fit)
 
     def plan(self, layer: Layer, like: Prepared) -> Plan:

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -85,7 +86,7 @@ def hooked(pairs: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[No
 
 def home(module: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Return where the module lives and what it computes in; (cpu, float32) where nothing says."""
-    for tensor in (*module.parameters(), *module.buffers()):
+    for tensor in chain(module.parameters(), module.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32
@@ -98,7 +99,8 @@ def hookable(module: nn.Module) -> bool:
 
 @contextmanager
 def _random_state(module: nn.Module) -> Iterator[None]:
-    devices = [home(module)[0]] if home(module)[0].type == "cuda" else []
+    device = home(module)[0]
+    devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
 

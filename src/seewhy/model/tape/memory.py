@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from seewhy.model.model import Model
     from seewhy.model.prepare import Prepared
 
+OVERHEAD = 1.25  # what the allocator rounds up and holds back
 WORKING_COPIES = 4  # of the largest tensor: gradients in and out, and what the kernel unpacks
 
 
@@ -33,4 +34,5 @@ def graph_bytes(model: Model, one: Prepared) -> int:
     saving = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with model.held(), torch.inference_mode(mode=False), torch.enable_grad(), saving:
         model.forward(one.tensor.clone().requires_grad_(), one.others, counted=False)
-    return sum(sizes.values()) + WORKING_COPIES * max(sizes.values(), default=one.tensor.nbytes)
+    largest = max(sizes.values(), default=one.tensor.nbytes)
+    return int(OVERHEAD * (sum(sizes.values()) + WORKING_COPIES * largest))
