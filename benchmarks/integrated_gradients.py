@@ -44,7 +44,7 @@ def measure(*, quick: bool) -> Section:
             )
         section.measured(f"{what}: captum, peak memory", f"{peaks['captum']:.0f} MiB")
         for name in names[1:]:
-            given = MEMORY.get(name.removeprefix("seewhy in "), 1 << 30)
+            given = MEMORY.get(name.removeprefix("seewhy in "), 1 << 29)
             section.at_most(f"{what}: {name}, peak memory", peaks[name], given // MIB, "MiB")
     name, given = "seewhy in 1 GB", MEMORY["1 GB"]
     peak = peak_memory(section.name, f"{name}/resnet50/20/1/{size}")
