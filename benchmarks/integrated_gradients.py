@@ -22,7 +22,7 @@ def measure(*, quick: bool) -> Section:
         "captum 0.9.0, which runs all steps at once and checks nothing; *seewhy* is "
         "`seewhy.explain(model, tensor, ...)`, whose completeness gap costs a forward of the "
         "picture and one of the baseline. Memory is what is given as `memory=`, 512 MiB "
-        "where nothing is; peak memory is that of a first call, which has to get to know the model.",
+        "where nothing is; peak memory is that of a first call, which gets to know the model.",
     )
     for steps, batch in cases:
         what = f"{steps} steps, batch {batch}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from seewhy.comparison import Comparison
 from seewhy.data.images import find_pictures
 from seewhy.errors import (
+    CancelledError,
     MethodError,
     PictureError,
     SeewhyError,
-    SeewhyWarning,
     TargetError,
+    warn,
 )
 from seewhy.explanation import Explanation, Explanations, Failure
 from seewhy.methods import Method, as_method
@@ -29,6 +29,7 @@ from seewhy.stream import Targets, explain_each
 from seewhy.targets import TargetSpec
 
 ModelSpec = Model | nn.Module | str
+T = TypeVar("T")
 COMPARED = ("grad-cam", "layer-cam", "gradient", "smoothgrad", "integrated-gradients")
 
 
@@ -70,9 +71,10 @@ def explain(
     single = _is_single(pictures)
     found: list[Explanation] = []
     failures: list[Failure] = []
-    for each in explain_each(
+    stream = explain_each(
         model, pictures, target, method, layer=layer, batch=batch, run=run, others=others
-    ):
+    )
+    for each in _held(model, run, stream):
         if isinstance(each, Failure):
             if single:
                 raise each.error
@@ -86,11 +88,7 @@ def explain(
             raise failures[0].error
         if not found:
             raise PictureError("none of the pictures could be explained: " + _listed(failures))
-        warnings.warn(
-            f"{len(failures)} of the pictures could not be explained: {_listed(failures)}",
-            SeewhyWarning,
-            stacklevel=2,
-        )
+        warn(f"{len(failures)} of the pictures could not be explained: {_listed(failures)}")
     return Explanations(found, failures)
 
 
@@ -119,8 +117,8 @@ def compare(
         how = as_method(each)
         try:
             answer = explain(model, picture, target, how, **options)
-        except (MethodError, SeewhyError) as error:
-            if isinstance(error, PictureError | TargetError):
+        except SeewhyError as error:
+            if isinstance(error, CancelledError | PictureError | TargetError):
                 raise
             failures.append(Failure(str(how), error))
             continue
@@ -148,6 +146,12 @@ def as_model(model: ModelSpec) -> Model:
     if isinstance(model, Model):
         return model
     return load(model)
+
+
+def _held(model: Model, run: Run, stream: Iterator[T]) -> Iterator[T]:
+    """Hold the model for the whole of a stream that is taken at once."""
+    with model.held(run):
+        yield from stream
 
 
 def _is_single(pictures: Any) -> bool:

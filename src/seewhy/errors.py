@@ -1,5 +1,9 @@
 """What can go wrong, and what to do about it: every message ends with the next step."""
 
+import sys
+import warnings
+from pathlib import Path
+
 
 class SeewhyError(Exception):
     """Anything that seewhy refuses; its message says what came, what was expected, what to do."""
@@ -15,6 +19,10 @@ class ModelError(SeewhyError):
 
 class LayerError(SeewhyError, ValueError):
     """A layer that does not exist, was not reached, or has no place for a map."""
+
+
+class NoSpaceError(LayerError):
+    """A layer that exists, but has no places for a map with this input."""
 
 
 class TargetError(SeewhyError, ValueError):
@@ -47,3 +55,14 @@ class CancelledError(SeewhyError):
 
 class SeewhyWarning(UserWarning):
     """Something a reader of the answer has to know, named with what to do about it."""
+
+
+def warn(message: str) -> None:
+    """Give a SeewhyWarning at the line outside this package that led to it."""
+    here, depth = str(Path(__file__).parent), 1
+    frame = sys._getframe(1)  # noqa: SLF001 - warnings itself finds lines this way
+    while frame.f_back is not None and (
+        frame.f_code.co_filename.startswith(here) or "contextlib" in frame.f_code.co_filename
+    ):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, SeewhyWarning, stacklevel=depth)

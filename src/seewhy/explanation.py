@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from seewhy.draw import (
     save_image,
     to_png_bytes,
 )
-from seewhy.errors import PictureError, SaveError, SeewhyWarning
+from seewhy.errors import PictureError, SaveError, warn
 from seewhy.model.geometry import Geometry
 from seewhy.model.predictions import Prediction
 from seewhy.model.tape.passes import Passes
@@ -78,7 +77,7 @@ class Explanation(Result):
         "positive". The largest value becomes 1; places that the model did not see are 0. Videos
         give (T, H, W). Raises PictureError where the map has no space.
         """
-        sign = sign or ("absolute" if self.display == "absolute" else "positive")
+        sign = sign or self._without_sign(self.display)
         seen: np.ndarray = np.nan_to_num(self._drawn(sign, saturated=0.0), nan=0.0)
         return seen
 
@@ -119,10 +118,15 @@ class Explanation(Result):
         if view == "overlay":
             return self.overlay(colormap, opacity, sign)
         sign = sign or self.display
+        if self.relevance.ndim > 3:
+            raise PictureError(
+                f"the map of {self.source} has time as well as space: draw one moment of "
+                "why.heatmap(), which is (T, H, W)"
+            )
         if view == "heatmap":
             return heatmap_image(self._drawn(sign), colormap=colormap, signed=sign == "signed")
         if view == "mask":
-            return mask_out(self._canvas(), self.heatmap(), keep=keep)
+            return mask_out(self._canvas(), self.heatmap(self._without_sign(sign)), keep=keep)
         if view == "panel":
             return Explanations([self]).draw(colormap=colormap, opacity=opacity, sign=sign)
         raise PictureError(
@@ -153,6 +157,11 @@ class Explanation(Result):
 
     # ------------------------------------------------------------------ helpers
 
+    @staticmethod
+    def _without_sign(sign: Sign) -> Sign:
+        """What is shown of a map where only the amount counts."""
+        return "positive" if sign == "signed" else sign
+
     def _flat(self, sign: Sign) -> Tensor:
         """The relevance as one map (*space'): channels summed."""
         relevance = self.relevance
@@ -182,11 +191,9 @@ class Explanation(Result):
         largest = laid.abs().nan_to_num().max()
         if largest <= 0:
             hint = "sign='signed' shows what speaks against it" if sign == "positive" else "it is 0"
-            warnings.warn(
+            warn(
                 f"{self.method}: nothing in {self.source} speaks for {self.target}, and the map is "
-                f"empty: {hint}",
-                SeewhyWarning,
-                stacklevel=4,
+                f"empty: {hint}"
             )
             return laid.to(torch.float32).numpy()
         sizes = flat.clamp(min=0).flatten() if sign == "positive" else flat.abs().flatten()
@@ -318,8 +325,11 @@ class Explanations(Sequence[Explanation]):
             written += [each.save(path / f"{name}.png", **options), each.save(path / f"{name}.npz")]
         return written
 
-    def _repr_png_(self) -> bytes:
-        return to_png_bytes(self.draw())
+    def _repr_png_(self) -> bytes | None:
+        try:
+            return to_png_bytes(self.draw())
+        except PictureError:
+            return None  # no picture: the notebook shows the text
 
 
 def file_names(explanations: Iterable[Explanation]) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from seewhy.draw import FORMATS, save_image, to_png_bytes, write_whole
-from seewhy.errors import SaveError
+from seewhy.errors import PictureError, SaveError
 
 SCHEMA = 1
 
@@ -71,8 +71,11 @@ class Result:
         """Open the picture in the system's viewer; in a notebook the answer displays itself."""
         self.draw(**options).show()
 
-    def _repr_png_(self) -> bytes:
-        return to_png_bytes(self.draw())
+    def _repr_png_(self) -> bytes | None:
+        try:
+            return to_png_bytes(self.draw())
+        except PictureError:
+            return None  # no picture: the notebook shows the text
 
 
 def read(path: str | Path) -> Any:

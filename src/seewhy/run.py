@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 
@@ -45,8 +46,10 @@ class Run:
         if self.precision is not None and self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise MethodError(f"precision {self.precision!r} is not known: use one of {known}")
-        if self.memory is not None and self.memory <= 0:
-            raise MethodError(f"memory is {self.memory} bytes: give a positive number, or None")
+        if self.memory is not None and not (is_number(self.memory) and self.memory > 0):
+            raise MethodError(f"memory is {self.memory!r}: give bytes, a positive number, or None")
+        if not is_number(self.seed):
+            raise MethodError(f"seed is {self.seed!r}: give a whole number")
         if self.device is not None:
             check_device(self.device)
 
@@ -73,12 +76,16 @@ class Run:
             self.progress(done, total, what)
 
 
+def is_number(value: object) -> bool:
+    """Tell whether a value is a whole number, and not a truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def check_device(device: str) -> torch.device:
     """Return the torch device of that name; MethodError where this machine does not have it."""
     try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        found = torch.empty(0, device=device).device  # with its number, "cuda" being "cuda:0"
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise MethodError(f"device {device!r} cannot be used here ({reason}): try 'cpu'") from error
     return found

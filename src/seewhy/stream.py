@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import (
@@ -22,10 +21,11 @@ from seewhy.errors import (
     LayerError,
     MethodError,
     NoAnswerError,
+    NoSpaceError,
     PictureError,
     SeewhyError,
-    SeewhyWarning,
     TargetError,
+    warn,
 )
 from seewhy.explanation import Explanation, Failure
 from seewhy.methods import Attribution, Method, as_method, perform
@@ -36,8 +36,9 @@ from seewhy.model.outputs import has_class_head
 from seewhy.model.predictions import predictions
 from seewhy.model.prepare import Prepared, batched
 from seewhy.model.tape.passes import Passes
-from seewhy.run import Run
-from seewhy.targets import Score, Target, TargetSpec, as_target
+from seewhy.model.tape.trees import row_of
+from seewhy.run import Run, is_number
+from seewhy.targets import Class, LogitSum, Margin, Score, Target, TargetSpec, as_target
 
 Targets = TargetSpec | Sequence[TargetSpec] | Sequence[Sequence[TargetSpec]]
 
@@ -59,17 +60,19 @@ def explain_each(
     As `explain`, for many pictures: nothing is kept between batches. top: classes of a prediction.
     """
     run = run or Run()
-    if batch is not None and batch < 1:
-        raise MethodError(f"batch is {batch}: give a number of pictures, at least 1")
-    sources = _sources(pictures)
+    if batch is not None and not (is_number(batch) and batch >= 1):
+        raise MethodError(f"batch is {batch!r}: give a number of pictures, at least 1")
+    sources = _sources(pictures, model)
     targets = _targets_of(target, len(sources))
-    limit = min(batch or BATCH, model.offers.batch or BATCH)
+    limit = min(batch or BATCH, model.offers.batch or batch or BATCH)
     order = _Order(method, layer, run, top, model.fingerprint())
     for start in range(0, len(sources), limit):
         ready: list[tuple[int, Prepared]] = []
         for index in range(start, min(start + limit, len(sources))):
             try:
-                ready.append((index, _prepare(model, sources[index], index, others)))
+                ready.append(
+                    (index, _prepare(model, sources[index], (index, len(sources)), others))
+                )
             except SeewhyError as error:
                 yield Failure(_name_of(sources[index], index), error)
         for group in _of_one_shape(ready):
@@ -108,7 +111,7 @@ def _explain_rows(
         yield from list(_explain_batch(model, batched(inputs), targets, names, order))
     except Exception as error:
         of_all = isinstance(error, MethodError | LayerError | TargetError | CancelledError)
-        if of_all and not isinstance(error, NoAnswerError):
+        if of_all and not isinstance(error, NoAnswerError | NoSpaceError):
             raise
         if len(rows) == 1:
             yield Failure(names[0], error)
@@ -133,7 +136,8 @@ def _explain_batch(
     seconds = (time.perf_counter() - began) / len(prepared)
     _warn_of_constant_maps(found, how, model, names)
     clean, values = score.answered
-    headed = has_class_head(clean.outputs)
+    classes = any(isinstance(each, Class | Margin | LogitSum) for each in targets)
+    headed = has_class_head(clean.outputs) and (classes or model.labels is not None)
     tops = predictions(clean.main, model.labels, order.top) if headed else [()] * len(prepared)
     for row in range(len(prepared)):
         relevance = found.relevance[row].detach().cpu()
@@ -171,26 +175,31 @@ def _method_for(
     layer: LayerSpec | tuple[LayerSpec, ...],
     prepared: Prepared,
 ) -> Method:
+    """The method that is meant, its layers by name."""
     if method is None:
         mapped = model.offers.layers and (layer is not None or model.table(prepared).default)
         method = "grad-cam" if mapped else "integrated-gradients"
     how = as_method(method)
-    if layer is None:
-        return how
-    if not any(each.name == "layer" for each in fields(how)):
+    has_layer = any(each.name == "layer" for each in fields(how))
+    if layer is not None and not has_layer:
         raise MethodError(f"{how.name} uses no layer: leave layer={layer!r} out")
-    return replace(how, layer=layer)  # type: ignore[call-arg]
+    wanted: Any = layer if layer is not None else getattr(how, "layer", None)
+    if not has_layer or wanted is None:
+        return how
+
+    def named(spec: LayerSpec) -> LayerSpec:
+        return str(model.layer(spec, prepared)) if isinstance(spec, nn.Module) else spec
+
+    several = isinstance(wanted, tuple | list)
+    new: Any = tuple(named(each) for each in wanted) if several else named(wanted)
+    return replace(how, layer=new)  # type: ignore[call-arg]
 
 
-def _prepare(model: Model, source: Any, index: int, others: dict[str, Any] | None) -> Prepared:
-    own = None
-    if others is not None:
-        own = {
-            name: value[index : index + 1] if isinstance(value, Tensor) and value.ndim else value
-            for name, value in others.items()
-        }
+def _prepare(model: Model, source: Any, place: tuple[int, int], others: Any) -> Prepared:
+    """Prepare one of several pictures: place is (its index, their count)."""
+    own = None if others is None else row_of(others, *place)
     if not is_model_input(source):
-        source = read_picture(source, name=_name_of(source, index))
+        source = read_picture(source, name=_name_of(source, place[0]))
     return replace(model.prepare(source), others=own)
 
 
@@ -205,25 +214,39 @@ def _of_one_shape(ready: list[tuple[int, Prepared]]) -> list[list[tuple[int, Pre
     return groups
 
 
-def _sources(pictures: Any) -> list[Any]:
+def _sources(pictures: Any, model: Model) -> list[Any]:
+    """The single pictures; of tensors that are model input, rows (1, C, *space)."""
     if is_model_input(pictures):
-        tensor = torch.as_tensor(pictures)
-        if tensor.ndim < 2:
-            raise PictureError(
-                f"a floating-point tensor is model input with a batch axis, (N, C, *space); this "
-                f"one has the shape {tuple(tensor.shape)}: add the batch axis with [None]"
-            )
-        return [tensor[i : i + 1] for i in range(len(tensor))]
-    if getattr(pictures, "ndim", 0) == 4:
-        return list(pictures)
-    found = find_pictures(pictures)
+        found = _rows(pictures, model)
+    elif getattr(pictures, "ndim", 0) == 4:
+        found = list(pictures)
+    else:
+        found = []
+        for each in find_pictures(pictures):
+            found += _rows(each, model, whole=True) if is_model_input(each) else [each]
     if not found:
         raise PictureError("there are no pictures: give at least one")
     return found
 
 
+def _rows(pictures: Any, model: Model, *, whole: bool = False) -> list[Any]:
+    """The rows of a floating-point tensor; whole: it may be one input without a batch axis."""
+    tensor = torch.as_tensor(pictures)
+    if whole and tensor.ndim == model.rank:
+        tensor = tensor[None]
+    if tensor.ndim < 2 or (model.rank is not None and tensor.ndim == model.rank):
+        raise PictureError(
+            f"a floating-point tensor is model input with a batch axis, (N, C, *space); this one "
+            f"has the shape {tuple(tensor.shape)}: add the batch axis with [None]"
+        )
+    return [tensor[i : i + 1] for i in range(len(tensor))]
+
+
 def _targets_of(target: Targets, count: int) -> list[list[Target]]:
     """The targets of each picture."""
+    given: Any = target
+    if isinstance(given, Tensor | np.ndarray | range):
+        target = list(given) if isinstance(given, range) else given.tolist()
     if not isinstance(target, list | tuple):
         return [[as_target(cast(TargetSpec, target))]] * count
     if not target:
@@ -255,12 +278,10 @@ def _warn_of_constant_maps(
         return
     constant = (flat.amax(1) == flat.amin(1)).nonzero().flatten().tolist()
     if constant:
-        warnings.warn(
+        warn(
             f"the {how.name} map of {', '.join(names[i] for i in constant[:3])} is the same "
             f"everywhere: {model.name} gives its score without looking at the picture there, or "
-            "its gradient has vanished; try another layer, target or method",
-            SeewhyWarning,
-            stacklevel=4,
+            "its gradient has vanished; try another layer, target or method"
         )
 
 

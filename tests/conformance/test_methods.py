@@ -28,6 +28,7 @@ CAM_NEEDS_A_LINEAR_HEAD = {
     "two-inputs": "the features are multiplied by the second input",
     "one-logit": "two linear layers follow the mean",
     "regression": "two linear layers follow the mean",
+    "tupled": "a tanh stands between the layer and the mean",
     "softmax": "the network goes on after its head",
     "segmentation": "there is no mean",
     "embedding": "there is no head",

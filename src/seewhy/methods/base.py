@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_type_hints
 import torch
 from torch import Tensor
 
-from seewhy.errors import MethodError
+from seewhy.errors import MethodError, NoAnswerError
 from seewhy.methods import settings
 from seewhy.model.layers import Layer
 from seewhy.model.tape.passes import Passes, counted
@@ -56,6 +56,8 @@ class Method:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for each in fields(self):
+            if isinstance(getattr(self, each.name), list):  # a value can be compared and hashed
+                object.__setattr__(self, each.name, tuple(getattr(self, each.name)))
             settings.check(getattr(self, each.name), hints[each.name], f"{self.name}: {each.name}")
         self.check()
 
@@ -104,7 +106,7 @@ def perform(how: Method, model: Model, prepared: Prepared, score: Score, run: Ru
             "must give one for each"
         )
     if not bool(torch.isfinite(found.relevance).all()):
-        raise MethodError(
+        raise NoAnswerError(
             f"{how.name} gave a map with NaN or infinity on {model.name}: its weights or "
             "activations overflow; try precision='float32' or another layer"
         )
@@ -113,5 +115,5 @@ def perform(how: Method, model: Model, prepared: Prepared, score: Score, run: Ru
 
 def positive(value: float, name: str) -> None:
     """Raise MethodError unless a setting is a finite number above zero."""
-    if not (isinstance(value, int | float) and value > 0 and math.isfinite(value)):
+    if not (value > 0 and math.isfinite(value)):
         raise MethodError(f"{name} is {value!r}: give a number above zero")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from seewhy.errors import LayerError, MethodError, SeewhyWarning
+from seewhy.errors import MethodError, NoSpaceError, warn
 from seewhy.methods.base import Attribution, Display, Method, positive
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec
@@ -158,10 +157,12 @@ class CAM(Method):
 def spatial_layers(model: Model, prepared: Prepared, spec: Layers) -> list[Layer]:
     """Return the layers that are meant; LayerError where one has no space for a map."""
     found = []
+    if spec == ():
+        raise MethodError("layer is an empty list: name at least one layer, or leave it out")
     for each in spec if isinstance(spec, tuple | list) else (spec,):
         layer = model.layer(each, prepared)
         if not layer.spatial or (layer == INPUT and prepared.tensor.ndim < 3):
-            raise LayerError(
+            raise NoSpaceError(
                 f"layer {str(layer)!r} of {model.name} has no space to draw a map on (its output "
                 f"is {layer.shape}): choose a layer before pooling, or say how to read it with "
                 "Layer(name, layout, prefix, grid)"
@@ -178,11 +179,9 @@ def _warn_of_cancelling(summed: Tensor, weighted: Tensor, how: Method, layer: La
     """
     strongest = float(weighted.abs().sum(1).max())
     if 0 < float(summed.abs().max()) < CANCELLED * strongest:
-        warnings.warn(
+        warn(
             f"{how.name} at {str(layer)!r}: the channels cancel in every place, as they do where a "
-            "layer norm follows; the map is rounding noise. Use grad-cam or layer-cam there",
-            SeewhyWarning,
-            stacklevel=2,
+            "layer norm follows; the map is rounding noise. Use grad-cam or layer-cam there"
         )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import torch
+from torch import Tensor
+
 from seewhy.methods.base import Attribution, Display, Method
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT
@@ -35,9 +38,9 @@ class Gradient(Method):
 
     display: ClassVar[Display] = "absolute"
 
-    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """One backward to the input."""
-        gradient = record(model, prepared, score, [INPUT]).gradients[INPUT]
+        gradient = input_gradients(model, prepared, score, run)
         if self.power == "absolute":
             gradient = gradient.abs()
         elif self.power == "squared":
@@ -58,9 +61,24 @@ class GradientXInput(Method):
     The map has the input's shape, (N, C, *space).
     """
 
-    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """One backward to the input."""
-        recording = record(model, prepared, score, [INPUT])
-        return Attribution(
-            recording.gradients[INPUT] * recording.activations[INPUT], layers=(INPUT,)
-        )
+        gradient = input_gradients(model, prepared, score, run)
+        return Attribution(gradient * prepared.tensor, layers=(INPUT,))
+
+
+def input_gradients(model: Model, prepared: Prepared, score: Score, run: Run) -> Tensor:
+    """Return the gradient of each score with respect to its picture, (N, C, *space).
+
+    As many pictures at once as `run.memory` allows; half precision is returned as float32.
+    """
+    at_once = model.rows_at_once(prepared, run)
+    if at_once >= len(prepared):
+        return record(model, prepared, score, [INPUT]).gradients[INPUT]
+    score.bind(model, prepared)
+    found = []
+    for start in range(0, len(prepared), at_once):
+        rows = torch.arange(start, min(start + at_once, len(prepared)))
+        found.append(record(model, prepared.rows(rows), score.of(rows), [INPUT]).gradients[INPUT])
+        run.report(int(rows[-1]) + 1, len(prepared), "pictures")
+    return torch.cat(found)

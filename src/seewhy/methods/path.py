@@ -62,7 +62,7 @@ class IntegratedGradients(Method):
             place = rows.to(inputs.device)
             between = baseline[place] + share * (inputs[place] - baseline[place])
             step = record(
-                model, prepared.changed(between, rows), Rows(score, rows), [INPUT]
+                model, prepared.changed(between, rows), score.of(rows), [INPUT]
             ).gradients[INPUT]
             relevance.index_add_(0, place, (step * _column(weights[steps], step)).to(relevance))
             run.report(min(start + at_once, len(work)), len(work), "steps")
@@ -72,17 +72,6 @@ class IntegratedGradients(Method):
             checks={"completeness gap": _gap(model, prepared, score, baseline, relevance)},
             layers=(INPUT,),
         )
-
-
-class Rows:
-    """A score for rows of changed pictures: row i of what comes belongs to the picture rows[i]."""
-
-    def __init__(self, score: Score, rows: Tensor) -> None:
-        self.score, self.rows, self.layers = score, rows, score.layers
-
-    def __call__(self, outcome, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        """Read the score of the pictures behind these rows."""
-        return self.score(outcome, self.rows[rows])
 
 
 @cache
@@ -104,7 +93,7 @@ def _gap(
     rows = torch.arange(len(prepared))
 
     def scores(pictures: Tensor) -> Tensor:
-        return record(model, prepared.changed(pictures), Rows(score, rows)).scores.double()
+        return record(model, prepared.changed(pictures), score.of(rows)).scores.double()
 
     full = score.answered[1].double() if prepared.clean else scores(prepared.tensor)
     difference = full - scores(baseline)

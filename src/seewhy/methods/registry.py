@@ -78,9 +78,7 @@ class MethodTable(Mapping[str, type[Method]]):
                 "family": cls.family,
                 "needs": ", ".join(cls.needs) or "nothing",
                 "cost": cls.cost,
-                "settings": ", ".join(
-                    f"{f.name}={settings.written(settings.default(f))}" for f in fields(cls)
-                ),
+                "settings": ", ".join(_with_default(each) for each in fields(cls)),
                 "paper": cls.paper,
             }
             for name, cls in self._known.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field
+from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -61,7 +62,7 @@ def read(value: Any, hint: Any, what: str, method: Callable[[str], Any]) -> Any:
 def check(value: Any, hint: Any, what: str) -> None:
     """Raise MethodError unless a setting is of its type, where its type is a plain one."""
     kinds, choices = _kinds(hint)
-    plain = {int: int, float: int | float, bool: bool, type(None): type(None)}
+    plain = {int: Integral, float: Real, bool: bool, type(None): type(None)}
     if any(kind not in plain and get_origin(kind) is not Literal for kind in kinds):
         return  # layers, methods, whatever else: used where it is used
     fits = any(isinstance(value, plain[kind]) for kind in kinds if kind in plain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seewhy.model.layers import Layer
 from seewhy.model.layout import Reading
@@ -23,19 +23,21 @@ def unambiguous(model: Model, layer: Layer, like: Prepared | None) -> Layer:
     agreement: dict[Reading, float] = dict.fromkeys(layer.readings, 0.0)
     with model.held():
         before = record(model, base, layers=[whole]).activations[whole]
-        for down, across in ((0.2, 0.7), (0.7, 0.2)):
-            place = _patch(tuple(base.tensor.shape), down, across)
+        for corner in ((0.2, 0.7), (0.7, 0.2)):
             changed = base.tensor.clone()
-            changed[(..., *place)] += 3
+            changed[_patch(tuple(base.tensor.shape[2:]), corner)] += 3
             after = record(model, base.changed(changed), layers=[whole]).activations[whole]
             for reading in layer.readings:
                 change = reading.canonical(after - before).abs().sum(1)[0]
-                there = change[(..., *_patch(tuple(change.shape), down, across))]
+                there = change[_patch(tuple(change.shape), corner)]
                 agreement[reading] += float(there.sum() / change.sum().clamp(min=1e-30))
     return layer.read_as(max(layer.readings, key=lambda reading: agreement[reading]))
 
 
-def _patch(size: tuple[int, ...], down: float, across: float) -> tuple[slice, slice]:
-    height, width = size[-2:]
-    top, left = int(down * height), int(across * width)
-    return slice(top, top + max(height // 6, 1)), slice(left, left + max(width // 6, 1))
+def _patch(size: tuple[int, ...], corner: tuple[float, float]) -> Any:
+    """The slices of a patch off the diagonal: its corner's share of the last axes, by turns."""
+    places: list[Any] = [...]
+    for axis, length in enumerate(size):
+        start = int(corner[(axis - len(size)) % 2] * length)
+        places.append(slice(start, start + max(length // 6, 1)))
+    return tuple(places)

@@ -24,6 +24,7 @@ _CONVOLUTIONS = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
+ZERO_HEAD = "the classifier's weights are all zero, and so is every gradient"
 AMBIGUOUS = 0.02  # two readings closer than this are told apart by an experiment
 
 
@@ -35,7 +36,7 @@ class Layer:
     floating-point outputs. layout, prefix and grid say where channels and space are: see
     `seewhy.model.layout`; a layer given with a layout is used as it is given. The other fields
     describe the layer: type of module, output shape without the batch, kernel size, channels in
-    and out, parameters.
+    and out, parameters; last: whether it was meant as the last of several calls.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Layer:
     kernel: tuple[int, ...] = field(default=(), compare=False)
     channels: tuple[int, int] | None = field(default=None, compare=False)
     parameters: int = field(default=0, compare=False)
+    last: bool = field(default=False, compare=False, repr=False)
     readings: tuple[Reading, ...] = field(default=(), compare=False, repr=False)
 
     @property
@@ -123,13 +125,15 @@ LayerSpec = str | nn.Module | Layer | None
 class LayerTable:
     """All layers in order of execution, and the default with what must be said about it.
 
-    head: the linear layer or convolution that gives the class scores, where there is one.
+    head: the linear layer or convolution that gives the class scores, where there is one. outputs:
+    what layers of several outputs give beside the first.
     """
 
     layers: tuple[Layer, ...]
     default: Layer | None
     remark: str = ""
     head: Layer | None = None
+    outputs: tuple[Layer, ...] = ()
 
 
 @dataclass
@@ -172,10 +176,13 @@ def layer_table(trace: Trace) -> LayerTable:
     channels. Where there is none, or most of the network comes after it, the latest place with
     such a gradient is taken, and the remark says that it carries only part of the evidence.
     """
-    layers, places, grids = _describe(trace)
+    every, places, grids = _describe(trace)
+    layers = tuple(layer for layer in every if layer.output == 0)
+    more = tuple(layer for layer in every if layer.output > 0)
     score = _score(trace)
     if score is None:
-        return LayerTable(layers, None, "no gradient flows from the output back to the picture")
+        remark = "no gradient flows from the output back to the picture"
+        return LayerTable(layers, None, remark, outputs=more)
     cut = cuts(score.grad_fn, trace.input) if score.grad_fn is not None else {}
     spatial = [place for place in places if place.layer.spatial and place.inner.name]
     on_cut = [p for p in spatial if cut.get(p.edge.node) == p.edge.output_nr]
@@ -184,7 +191,7 @@ def layer_table(trace: Trace) -> LayerTable:
     remark = ""
     gradients = _gradients(score, on_cut)
     if on_cut and not any(g is not None and bool(g.any()) for g in gradients):
-        remark = "the classifier's weights are all zero, and so is every gradient"
+        remark = ZERO_HEAD
         gradients = _gradients_of_head(trace, on_cut, cut)
     best = _latest(on_cut, gradients)
 
@@ -195,23 +202,31 @@ def layer_table(trace: Trace) -> LayerTable:
             best = later
             remark = "not everything passes through it: it carries only part of the evidence"
     if best is None:
-        return LayerTable(layers, None, "no layer has space and a gradient", head)
-    return LayerTable(layers, best.layer, remark, head)
+        return LayerTable(layers, None, "no layer has space and a gradient", head, more)
+    return LayerTable(layers, best.layer, remark, head, more)
 
 
-def _describe(trace: Trace) -> tuple[tuple[Layer, ...], list[_Place], list[tuple[int, ...]]]:
+def _describe(trace: Trace) -> tuple[list[Layer], list[_Place], list[tuple[int, ...]]]:
+    """Every named output in order of execution, the tensors behind them, convolutions' grids."""
     batch, size = trace.input.shape[0], tuple(trace.input.shape[2:])
     last = {call.module: call.number for call in trace.calls}
     grids: list[tuple[int, ...]] = []
-    layers: dict[Call, Layer] = {}
+    layers: dict[tuple[Call, int], Layer] = {}
     places: dict[tuple[Node, int], _Place] = {}
     for call in trace.by_end:
+        mapped = isinstance(call.module, (*_CONVOLUTIONS, *_POOLING))
+        grid = tuple(call.outputs[0].shape[2:]) if mapped and call.outputs else ()
+        mapped = mapped and len(grid) == len(size)
+        if mapped and _is_convolution(call.module) and math.prod(grid) > 1:
+            grids = [known for known in grids if known != grid] + [grid]
         for index, (tensor, edge) in enumerate(call.floats):
-            layer = _layer(call, index, readings(tuple(tensor.shape), batch, size, grids))
+            fits = readings(tuple(tensor.shape), batch, size, grids)
+            if mapped and math.prod(grid) > 1:
+                fits = [Reading("channels-first", grid)]  # by definition
+            layer = _layer(call, index, fits)
             if call.number == last[call.module] and call.number == 0:
                 layer = replace(layer, call=-1)
-            if index == 0:
-                layers[call] = layer
+            layers[call, index] = layer
             if edge is None:
                 continue
             key = (edge.node, edge.output_nr)
@@ -221,12 +236,8 @@ def _describe(trace: Trace) -> tuple[tuple[Layer, ...], list[_Place], list[tuple
                 if call is place.named:
                     place.layer = replace(layer, readings=place.layer.readings)
                     place.layer = _read(place.layer)
-        if _is_convolution(call.module):
-            grid = tuple(call.outputs[0].shape[2:])
-            if len(grid) == len(size) and math.prod(grid) > 1:
-                grids = [known for known in grids if known != grid] + [grid]
-    in_order = [layers[call] for call in trace.calls if call in layers and call.name]
-    return tuple(in_order), list(places.values()), grids
+    in_order = sorted(layers, key=lambda key: (key[0].start, key[1]))
+    return [layers[key] for key in in_order if key[0].name], list(places.values()), grids
 
 
 def _layer(call: Call, index: int, fits: list[Reading]) -> Layer:

@@ -86,7 +86,7 @@ def readings(
             if doubt is not None:
                 doubt += 0.0 if grid in grids else GRID_FROM_CONVOLUTION
                 found.append(Reading(layout, tuple(grid), 0, doubt))
-    if len(shape) == 3:
+    if len(shape) == 3 and len(size) > 1:
         orders: list[tuple[Layout, int, int]]
         orders = [("tokens", 0, 1), ("tokens-last", 0, 2), ("tokens-first", 1, 0)]
         for layout, batch_axis, token_axis in orders:

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seewhy.data.images import Picture, find_pictures, read_picture
-from seewhy.errors import LayerError, ModelError, PictureError, SeewhyWarning
+from seewhy.errors import LayerError, ModelError, NoSpaceError, PictureError, warn
 from seewhy.model.experiment import unambiguous
 from seewhy.model.labels import Labels
-from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec, LayerTable, layer_table
+from seewhy.model.layers import (
+    INPUT,
+    OUTPUT,
+    ZERO_HEAD,
+    Layer,
+    LayerSpec,
+    LayerTable,
+    layer_table,
+)
 from seewhy.model.outputs import has_class_head, main_output
 from seewhy.model.predictions import Predictions, predictions
 from seewhy.model.prepare import Prepared, Preparer, batched
 from seewhy.model.tape.guard import guard, home, hookable
+from seewhy.model.tape.luck import Luck
 from seewhy.model.tape.memory import graph_bytes
-from seewhy.model.tape.passes import spend
+from seewhy.model.tape.passes import spend, uncounted
+from seewhy.model.tape.record import raise_if_known
 from seewhy.model.tape.replay import Plan, make_plan
 from seewhy.model.tape.trace import trace
-from seewhy.model.tape.trees import joined, select_rows, tensors, usable
-from seewhy.run import Run, generator
+from seewhy.model.tape.trees import joined, row_of, select_rows, tensors, usable
+from seewhy.run import Run, check_device, generator
 
+MOST_REMEMBERED = 32  # findings, for inputs of so many shapes
 BATCH = 16  # pictures that run at once where nothing else says
 
 
@@ -71,7 +82,8 @@ class Model:
                 f"a torch module is expected, not {type(module).__name__}: "
                 "wrap a function in a class derived from torch.nn.Module"
             )
-        self.module = getattr(module, "_orig_mod", module)  # compiled code calls no hooks
+        compiled = type(module).__name__ == "OptimizedModule"  # compiled code calls no hooks
+        self.module: nn.Module = module.get_submodule("_orig_mod") if compiled else module
         self.name = name or type(self.module).__name__
         self.preprocess = preprocess
         self.labels = labels if isinstance(labels, Labels) or labels is None else Labels(labels)
@@ -80,7 +92,10 @@ class Model:
         self.input_shape = input_shape
         self._preparer = Preparer(preprocess, self.name)
         self._example: Prepared | None = None
+        self._luck = Luck(self.name)
+        self._seed = 0
         self._tables: dict[Any, LayerTable] = {}
+        self._settled: dict[Any, Layer] = {}
         self._plans: dict[Any, Plan] = {}
         self._bytes: dict[Any, int] = {}
 
@@ -128,12 +143,10 @@ class Model:
             ]
             found = self._preparer(read)
         if others:
-            found = [
-                replace(each, others=select_rows(others, torch.tensor([i])))
-                for i, each in enumerate(found)
-            ]
+            count = len(found)
+            found = [replace(each, others=row_of(others, i, count)) for i, each in enumerate(found)]
         if found:
-            self._example = found[0]
+            self._note(found[0])
         return found
 
     def predict(self, prepared: Prepared, top: int = 5) -> Predictions:
@@ -142,6 +155,15 @@ class Model:
         if not has_class_head(outputs):
             raise ModelError(f"{self.name} has no class scores to predict with")
         return predictions(main_output(outputs), self.labels, top)
+
+    @property
+    def rank(self) -> int | None:
+        """How many axes one input has, (C, *space); None where nothing says."""
+        if self.input_shape is not None:
+            return len(self.input_shape)
+        ranks: dict[type[nn.Module], int] = {nn.Conv1d: 2, nn.Conv2d: 3, nn.Conv3d: 4}
+        found = (ranks[type(part)] for part in self.module.modules() if type(part) in ranks)
+        return next(found, None)
 
     # ------------------------------------------------------------------ layers
 
@@ -169,19 +191,15 @@ class Model:
         table = self.table(like)
         if spec is None:
             if table.default is None:
-                raise LayerError(
+                raise NoSpaceError(
                     f"{self.name} has no layer for a map ({table.remark}): name one, or use a "
                     "method that needs no layer, such as 'integrated-gradients'"
                 )
             if table.remark:
-                warnings.warn(
-                    f"layer {str(table.default)!r} of {self.name}: {table.remark}",
-                    SeewhyWarning,
-                    stacklevel=2,
-                )
-            return unambiguous(self, table.default, like)
+                warn(f"layer {str(table.default)!r} of {self.name}: {table.remark}")
+            return self._unambiguous(table.default, like)
         found = self._search(spec, table)
-        return unambiguous(self, found, like)
+        return self._unambiguous(found, like)
 
     def head(self, like: Prepared | None = None) -> Layer | None:
         """Return the layer that gives the class scores, None where there is no single one."""
@@ -201,19 +219,27 @@ class Model:
     def table(self, like: Prepared | None = None) -> LayerTable:
         """Return what one traced forward of two noise pictures told about the layers."""
         key = self._key(like)
-        if key not in self._tables:
-            noise = self.noise(2, like)
-            with self.held(), torch.inference_mode(mode=False), torch.enable_grad():
+        if key in self._tables:
+            return self._tables[key]
+        noise = self.noise(2, like)
+        with self.held(), torch.inference_mode(mode=False), torch.enable_grad(), uncounted():
+            try:
                 traced = trace(self.module, self._runner(noise), self.at_home(noise).tensor)
-                self._tables[key] = layer_table(traced)
-        return self._tables[key]
+                found = layer_table(traced)
+            except RuntimeError as error:
+                raise_if_known(error, self.name)
+                raise
+        if found.remark != ZERO_HEAD:  # what is to be trained yet is no finding
+            remember(self._tables, key, found)
+        return found
 
     # ------------------------------------------------------------------ running
 
     @contextmanager
     def held(self, run: Run | None = None) -> Iterator[None]:
         """Hold the network in evaluation mode, on the run's device, in its precision."""
-        device = torch.device(run.device) if run is not None and run.device else None
+        device = check_device(run.device) if run is not None and run.device else None
+        self._seed = run.seed if run is not None else self._seed
         with guard(self.module, device, run.dtype if run is not None else None):
             yield
 
@@ -253,16 +279,18 @@ class Model:
 
     def rows_at_once(self, prepared: Prepared, run: Run) -> int:
         """Return how many rows a forward and a backward may have within the run's memory."""
-        unpacked = 2 * sum(
-            each.nbytes for each in self.module.parameters()
-        )  # copies that kernels make
+        # kernels keep copies of the weights in an order of their own
+        unpacked = 2 * sum(each.nbytes for each in self.module.parameters())
         fit = run.rows_at_once(self.bytes_per_row(prepared), prepared.tensor.device, unpacked)
         return min(fit, self.offers.batch or fit)
 
-    def plan(self, layer: Layer, like: Prepared) -> Plan:
-        """Return how to replay from the layer; found once for each shape of input."""
+    def plan(self, layer: Layer, like: Prepared, *, again: bool = False) -> Plan:
+        """Return how to replay from the layer; found once for each shape of input.
+
+        again: find it anew, where the known one does not fit any more.
+        """
         key = (*self._key(like), layer)
-        if key not in self._plans:
+        if again or key not in self._plans:
             noise = self.noise(3, like)
             run = self._runner(noise)
             noise = self.at_home(noise)
@@ -270,7 +298,7 @@ class Model:
             small = noise if fixed else noise.rows([0, 1])
             two = trace(self.module, run, small.tensor)
             three = two if fixed else trace(self.module, run, noise.tensor)
-            self._plans[key] = make_plan(self, layer, two, three, small)
+            remember(self._plans, key, make_plan(self, layer, two, three, small))
         return self._plans[key]
 
     def bytes_per_row(self, like: Prepared) -> int:
@@ -292,24 +320,24 @@ class Model:
         """Return a short hash of the weights: names, shapes, 64 values spread over each tensor."""
         digest = hashlib.blake2b(digest_size=8)
         picked = []
-        for name, tensor in self.module.state_dict().items():
+        for name, tensor in chain(self.module.named_parameters(), self.module.named_buffers()):
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             flat = tensor.detach().reshape(-1)
-            step = max(1, len(flat) // 64)
-            picked.append(flat[::step].double())
+            picked.append(flat[:: max(1, len(flat) // 64)].double().cpu())
         if picked:
-            digest.update(torch.cat([p.cpu() for p in picked]).numpy().tobytes())
+            digest.update(torch.cat(picked).numpy().tobytes())
         return digest.hexdigest()
 
     # ------------------------------------------------------------------ helpers
 
     def _call(self, tensor: Tensor, others: Any) -> Any:
         try:
-            if others is None:
-                return self.module(tensor)
-            if isinstance(others, dict):
-                return self.module(tensor, **others)
-            return self.module(tensor, *others)
+            with self._luck.seeded(self._seed, tensor.device):
+                if others is None:
+                    return self.module(tensor)
+                if isinstance(others, dict):
+                    return self.module(tensor, **others)
+                return self.module(tensor, *others)
         except Exception as error:
             error.add_note(
                 f"while running {self.name} on an input of shape {tuple(tensor.shape)}, "
@@ -336,10 +364,19 @@ class Model:
         return like, shape
 
     def _key(self, like: Prepared | None) -> tuple[Any, ...]:
-        """What a finding about the layers holds for: the input's shapes, and these very modules."""
+        """What a finding about the layers holds for: the input's shapes, these modules as they are.
+
+        Of a module that is itself and its plain attributes: strides, flags, kernel sizes.
+        """
         like, shape = self._like(like)
         others = tuple(tuple(t.shape[1:]) for t in tensors(like.others)) if like else ()
-        return (shape, others, hash(tuple(map(id, self.module.modules()))))
+        parts = tuple((id(part), _plain_attributes(part)) for part in self.module.modules())
+        return (shape, others, hash(parts))
+
+    def _note(self, prepared: Prepared) -> None:
+        """Keep the shape of what was prepared, not the picture."""
+        blank = prepared.tensor.new_zeros(()).expand(1, *prepared.tensor.shape[1:])
+        self._example = Prepared(blank, prepared.others)
 
     def _names(self) -> list[str]:
         return [name for name, _ in self.module.named_modules(remove_duplicate=False) if name]
@@ -363,14 +400,18 @@ class Model:
                 return wanted
         module = self.find(wanted)
         own = next(name for name, each in self.module.named_modules() if each is module)
-        calls = [layer for layer in table.layers if layer.name == own]
+        calls = [
+            layer
+            for layer in (*table.layers, *table.outputs)
+            if layer.name == own and layer.output == wanted.output
+        ]
         if not calls:
             raise LayerError(
-                f"layer {wanted.name!r} of {self.name} does not run when pictures are explained: "
-                "choose one that model.layers() lists"
+                f"layer {wanted.name!r} of {self.name} has no such output when pictures are "
+                "explained, or does not run: choose one that model.layers() lists"
             )
         if wanted.call < 0:
-            return calls[-1]
+            return replace(calls[-1], last=calls[-1].call >= 0)
         for layer in calls:
             if layer.call == wanted.call or (layer.call < 0 and wanted.call == 0):
                 return layer
@@ -379,9 +420,35 @@ class Model:
             f"number {wanted.call} does not exist (they count from 0)"
         )
 
+    def _unambiguous(self, layer: Layer, like: Prepared | None) -> Layer:
+        """Settle by an experiment how a layer is read where two readings fit; once."""
+        if not layer.ambiguous:
+            return layer
+        key = (*self._key(like), str(layer), layer.output)
+        if key not in self._settled:
+            with uncounted():
+                remember(self._settled, key, unambiguous(self, layer, like))
+        return self._settled[key]
+
+
+def remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep a finding, and no more than the latest few."""
+    known[key] = value
+    while len(known) > MOST_REMEMBERED:
+        known.pop(next(iter(known)))
+
+
+def _plain_attributes(part: nn.Module) -> tuple[Any, ...]:
+    plain = (int, float, bool, str, tuple)
+    return tuple(
+        str(value)
+        for name, value in part.__dict__.items()
+        if type(value) in plain and name != "training"
+    )
+
 
 def is_model_input(pictures: Any) -> bool:
-    """Tell whether this is model input: a floating-point tensor or array, or a list of none."""
+    """Tell whether this is model input: a floating-point tensor or array."""
     dtype = getattr(pictures, "dtype", None)
     if isinstance(pictures, Tensor):
         return pictures.is_floating_point()

@@ -49,19 +49,24 @@ def probabilities(scores: Tensor) -> Tensor:
     One output is the logit of class 1 against class 0. Rows that already are probabilities (not
     negative, sum one) stay as they are.
     """
-    scores = scores.detach().double().reshape(len(scores), -1)
+    scores = scores.detach().reshape(len(scores), -1)
+    known, scores = already_probabilities(scores), scores.double()
     if scores.shape[1] == 1:
-        one = scores if already_probabilities(scores) else scores.sigmoid()
+        one = scores.sigmoid()
         return torch.cat([1 - one, one], dim=1)
-    return scores if already_probabilities(scores) else scores.softmax(1)
+    return scores if known else scores.softmax(1)
 
 
 def already_probabilities(scores: Tensor) -> bool:
-    """Tell whether scores (N, K) cannot but come from a softmax or a sigmoid (N, 1)."""
+    """Tell whether scores (N, K) are probabilities already: none negative, all rows of sum one.
+
+    One output between 0 and 1 may be either, and is taken for what networks give: a logit.
+    """
     if scores.shape[1] == 1:
-        return False  # a logit between 0 and 1 looks the same: taken for what networks give
-    ones = torch.ones(len(scores), dtype=scores.dtype, device=scores.device)
-    return bool((scores >= 0).all()) and torch.allclose(scores.sum(1), ones, atol=1e-3)
+        return False
+    rounding = max(1e-3, 4 * torch.finfo(scores.dtype).eps * scores.shape[1] ** 0.5)
+    gap = (scores.detach().double().sum(1) - 1).abs().max()
+    return bool((scores >= 0).all()) and float(gap) <= rounding
 
 
 def predictions(scores: Tensor, labels: Labels | None, top: int = 5) -> Predictions:

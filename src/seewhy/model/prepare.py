@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.data.images import Picture
-from seewhy.errors import PictureError, SeewhyWarning
+from seewhy.errors import PictureError, warn
 from seewhy.model.geometry import Geometry, measure
 from seewhy.model.tape.trees import joined, moved, select_rows
 
@@ -140,11 +139,9 @@ class Preparer:
     def __call__(self, pictures: Sequence[Picture], others: Any = None) -> list[Prepared]:
         """Prepare pictures one by one: inputs of different shapes cannot share a batch."""
         if self.preprocess is None:
-            warnings.warn(
+            warn(
                 f"{self.name} has no preprocessing: pictures are scaled to 0..1 and nothing else. "
-                "Give Model(..., preprocess=...), for example seewhy.Preprocess(224, mean=, std=)",
-                SeewhyWarning,
-                stacklevel=3,
+                "Give Model(..., preprocess=...), for example seewhy.Preprocess(224, mean=, std=)"
             )
         return [
             Prepared(self.one(picture)[None], others, (picture,), (self.geometry(picture),))
@@ -173,11 +170,9 @@ class Preparer:
                 known = measure(self._apply, size)
             if known is None:
                 shape = tuple(self._apply(picture.image).shape)
-                warnings.warn(
+                warn(
                     "what this preprocessing does to a picture could not be measured (it is not a "
-                    "resize, crop or padding): maps are stretched over the whole picture",
-                    SeewhyWarning,
-                    stacklevel=3,
+                    "resize, crop or padding): maps are stretched over the whole picture"
                 )
                 model = (shape[-2], shape[-1]) if len(shape) >= 2 else size
                 known = Geometry.stretched(size, model)

@@ -60,10 +60,6 @@ class Custom(Target):
 
     function: Callable[[Any], Tensor]
 
-    def of_picture(self, index: int, count: int, prepared: Prepared) -> Target:  # noqa: ARG002
-        """Return the target of one of `count` pictures, where they have something of their own."""
-        return self
-
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:  # noqa: ARG002
         """Bind to the pictures; see the class."""
         name = getattr(self.function, "__name__", type(self.function).__name__)

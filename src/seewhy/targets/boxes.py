@@ -77,16 +77,14 @@ def _bind_queries(box: Box, outcome: Outcome, labels: Labels | None) -> Bound:
 def _bind_detections(box: Box, outputs: list[Mapping[str, Any]], labels: Labels | None) -> Bound:
     """Bind to one dict a picture with "boxes" (D, 4), "labels" (D,), "scores" (D,)."""
     wanted: list[tuple[Tensor, int]] = []
-    for index, each in enumerate(outputs):
+    for each in outputs:
         scores, numbers = each["scores"].detach(), each["labels"]
         if not len(scores):
-            raise NoAnswerError(
-                f"nothing was detected in picture {index}: there is no box to explain"
-            )
+            raise NoAnswerError("nothing was detected in the picture: there is no box to explain")
         if box.query is not None:
             if not 0 <= box.query < len(scores):
                 raise NoAnswerError(
-                    f"there is no detection {box.query} in picture {index}: it has {len(scores)}"
+                    f"there is no detection {box.query}: the picture has {len(scores)}, from 0 on"
                 )
             place = box.query
         else:
@@ -94,7 +92,9 @@ def _bind_detections(box: Box, outputs: list[Mapping[str, Any]], labels: Labels 
             if box.label is not None:
                 fits = numbers == _number(box.label, labels)
                 if not bool(fits.any()):
-                    raise TargetError(f"no {box.label!r} was detected in picture {index}")
+                    raise NoAnswerError(
+                        f"no {box.label!r} was detected in the picture: choose a label that was"
+                    )
             place = int(torch.where(fits, scores, -1).argmax())
         wanted.append((each["boxes"][place].detach(), int(numbers[place])))
 

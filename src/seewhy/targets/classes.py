@@ -32,17 +32,17 @@ class Class(Target):
         """Bind to the pictures; see the class."""
         scores = class_scores(outcome)
         numbers = class_number(self.spec, scores, labels)
+        softmaxed = already_probabilities(scores.detach())  # as long as the question stands
 
         def read(later: Outcome, rows: Tensor) -> Tensor:
             chosen = numbers.to(later.main.device)[rows.to(later.main.device)]
-            return self.transform(class_scores(later)).gather(1, chosen[:, None])[:, 0]
+            return self.transform(class_scores(later), softmaxed).gather(1, chosen[:, None])[:, 0]
 
-        softmaxed = already_probabilities(scores.detach())
         names = tuple(self.describe(name_of(n, labels), softmaxed) for n in numbers.tolist())
         return Bound(read, names)
 
-    def transform(self, scores: Tensor) -> Tensor:
-        """What is read, for all classes (N, K)."""
+    def transform(self, scores: Tensor, softmaxed: bool) -> Tensor:  # noqa: ARG002
+        """What is read, for all classes (N, K); softmaxed: whether they are probabilities."""
         return scores
 
     def describe(self, label: str, softmaxed: bool) -> str:
@@ -54,9 +54,9 @@ class Class(Target):
 class Probability(Class):
     """The probability of a class, after the softmax."""
 
-    def transform(self, scores: Tensor) -> Tensor:
+    def transform(self, scores: Tensor, softmaxed: bool) -> Tensor:
         """Softmax, unless the network has done it."""
-        return scores if already_probabilities(scores.detach()) else scores.softmax(1)
+        return scores if softmaxed else scores.softmax(1)
 
     def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002
         """What the number is called."""
@@ -67,9 +67,8 @@ class Probability(Class):
 class LogProbability(Class):
     """The logarithm of the probability of a class."""
 
-    def transform(self, scores: Tensor) -> Tensor:
+    def transform(self, scores: Tensor, softmaxed: bool) -> Tensor:
         """Log-softmax, of probabilities where the network gives those."""
-        softmaxed = already_probabilities(scores.detach())
         return scores.clamp(min=1e-30).log() if softmaxed else scores.log_softmax(1)
 
     def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002

@@ -120,8 +120,8 @@ class Region(Target):
         empty = [i for i, each in enumerate(mask) if not bool(each.any())]
         if empty:
             raise NoAnswerError(
-                f"the region is empty in picture {empty[0]} (class "
-                f"{name_of(int(numbers[empty[0]]), labels)}): give a mask that covers something"
+                f"the region of {name_of(int(numbers[empty[0]]), labels)!r} is empty: give a mask "
+                "that covers something"
             )
 
         def read(later: Outcome, rows: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
@@ -131,6 +131,10 @@ class Score:
             raise TargetError("the score is not bound to pictures yet: call score.bind(...)")
         return self.clean, self.values
 
+    def of(self, rows: Tensor) -> RowsOf:
+        """Return the score for pictures of which row i belongs to the bound picture rows[i]."""
+        return RowsOf(self, rows, self.layers)
+
     def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
         """Return (len(rows),); row i of the outcome belongs to the picture rows[i].
 
@@ -181,6 +185,19 @@ class Score:
             for row, name in zip(members.tolist(), bound.names, strict=True):
                 names[row] = name
         self.names, self.clean = tuple(names), outcome
+
+
+@dataclass(frozen=True)
+class RowsOf:
+    """A bound score for some rows, or for changed pictures."""
+
+    score: Score
+    rows: Tensor
+    layers: tuple[Layer, ...]
+
+    def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
+        """Return (len(rows),), as the score does for the pictures behind these rows."""
+        return self.score(outcome, self.rows[rows])
 
 
 def _rows(outcome: Outcome, rows: Tensor) -> Outcome:

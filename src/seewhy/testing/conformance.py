@@ -44,6 +44,8 @@ def check_method(
             except AssertionError as error:
                 raise AssertionError(f"{how} on {name!r}: {check}: {error}") from error
         found[name] = "applies"
+    if kinds is None:
+        assert "applies" in found.values(), f"{how} applies to no kind of model at all"
     return found
 
 
@@ -128,15 +130,17 @@ def one_seed_repeats(how: Method, kind: Kind) -> None:
 
 
 def model_comes_back(how: Method, kind: Kind) -> None:
-    """The module, its modes and gradients and the caller's random state are as they were."""
+    """The module, its modes and gradients, the pictures and the random state are as they were."""
     for training in (False, True):
         model = kind.model()
         if training and isinstance(model.module, torch.jit.ScriptModule):
             continue
         model.module.train(training)
         before, state = snapshot(model.module), torch.get_rng_state()
-        _maps(how, model, kind)
+        pictures = kind.pictures(1)
+        _maps(how, model, kind, pictures)
         difference(before, snapshot(model.module))
+        assert torch.equal(pictures, kind.pictures(1)), "the caller's pictures were written into"
         assert torch.equal(state, torch.get_rng_state()), "the caller's random state has moved"
 
 
@@ -159,13 +163,15 @@ def model_survives_exceptions(how: Method, kind: Kind) -> None:
 
 
 def callers_modes_do_not_matter(how: Method, kind: Kind) -> None:
-    """Under no_grad, under inference_mode and with frozen weights the map is the same."""
+    """Under no_grad, inference_mode and autocast, with frozen weights, the map is the same."""
     model = kind.model()
     plain = _maps(how, model, kind)[0].relevance
     with torch.no_grad():
         _same(plain, _maps(how, model, kind)[0].relevance, "under no_grad")
     with torch.inference_mode():
         _same(plain, _maps(how, model, kind)[0].relevance, "under inference_mode")
+    with torch.autocast("cpu", torch.bfloat16):
+        _same(plain, _maps(how, model, kind)[0].relevance, "under autocast")
     model.module.requires_grad_(requires_grad=False)
     _same(plain, _maps(how, model, kind)[0].relevance, "with frozen weights")
 
@@ -174,7 +180,7 @@ def precisions_work(how: Method, kind: Kind) -> None:
     """float64 and bfloat16 run, and channels_last gives the same map."""
     model = kind.model()
     if isinstance(model.module, torch.jit.ScriptModule):
-        return
+        return  # its weights cannot be lent, and the guard says so
     plain = _maps(how, model, kind)[0].relevance
     _same(plain, _maps(how, model, kind, precision="float64")[0].relevance, "in float64", 1e-3)
     assert _maps(how, model, kind, precision="bfloat16")[0].relevance.dtype.itemsize >= 4
@@ -264,6 +270,11 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
             continue
         for table in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
             found[f"{name}: {table}"] = list(getattr(part, table).values())
+        found |= {
+            f"{name}: {key}": value.detach().clone() if isinstance(value, Tensor) else value
+            for key, value in part.__dict__.items()
+            if not key.startswith("_")
+        }
         found[f"{name}: attributes"] = sorted(part.__dict__)
         found[f"{name}: in place"] = getattr(part, "inplace", None)
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:

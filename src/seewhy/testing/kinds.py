@@ -164,6 +164,58 @@ class _Sum(nn.Module):
         return self.head(self.features(pictures).mean((2, 3)) * self.side(extra))
 
 
+class _Writing(nn.Module):
+    """Normalises its input in place, and fills a buffer and an attribute when it first runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = _plain()
+        self.scale: Tensor | None
+        self.register_buffer("scale", None)
+        self.calls = 0
+
+    def forward(self, pictures: Tensor) -> Any:
+        self.calls += 1
+        if self.scale is None:
+            self.scale = torch.full((1,), 2.0, dtype=pictures.dtype, device=pictures.device)
+        pictures.sub_(0.5).mul_(self.scale)
+        return self.net(pictures)
+
+
+class _TokensFirst(nn.Module):
+    """Tokens before the batch, (L, N, D), as in older transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.blocks = nn.Sequential(
+            *(nn.TransformerEncoderLayer(16, 2, 32, batch_first=False) for _ in range(2))
+        )
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, pictures: Tensor) -> Any:
+        tokens = self.patches(pictures).flatten(2).permute(2, 0, 1)
+        return self.head(self.blocks(tokens).mean(0))
+
+
+class _Pair(nn.Module):
+    """A layer that returns two tensors, of which the second goes on."""
+
+    def forward(self, features: Tensor) -> Any:
+        return features.mean((2, 3)), features.relu()
+
+
+class _Tupled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.pair = nn.Conv2d(3, 8, 3, padding=1), _Pair()
+        self.conv2, self.head = nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 5)
+
+    def forward(self, pictures: Tensor) -> Any:
+        _, features = self.pair(self.conv1(pictures))
+        return self.head(self.conv2(features).tanh().mean((2, 3)))
+
+
 class _Answer(NamedTuple):
     logits: Tensor
     features: Tensor
@@ -188,6 +240,19 @@ def _volume() -> nn.Module:
         nn.Conv3d(6, 8, 3, stride=2, padding=1),
         nn.ReLU(),
         nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
+
+
+def _signal() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv1d(2, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(6, 8, 5, padding=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool1d(1),
         nn.Flatten(),
         nn.Linear(8, 5),
     )
@@ -240,6 +305,10 @@ KINDS: dict[str, Kind] = {
         Kind("channels-last", "layers of (N, H, W, C)", _ChannelsLast),
         Kind("two-inputs", "a further input beside the pictures", _Sum, others=(4,)),
         Kind("structured", "an output that is a named tuple", _Structured),
+        Kind("writing", "writes into its input, and sets attributes as it runs", _Writing),
+        Kind("tokens-first", "tokens before the batch", _TokensFirst),
+        Kind("tupled", "a layer of two outputs", _Tupled),
+        Kind("signal", "one axis of space", _signal, (2, 64)),
         Kind("volume", "three axes of space", _volume, (2, 6, 8, 8)),
         Kind("flat", "no space at all", _flat, (64,)),
         Kind("one-logit", "a single output", _one_logit),

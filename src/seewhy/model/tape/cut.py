@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from seewhy.errors import ModelError
-from seewhy.model.tape.guard import share_lock
 from seewhy.model.tape.trees import float_tensors
 
 
@@ -30,8 +29,8 @@ class Headless(nn.Module):
         self.__dict__["whole"] = (whole, head)  # no submodule: the names stay those of the whole
         self._modules, self._parameters = whole._modules, whole._parameters
         self._buffers = whole._buffers
+        self.__dict__["behind"] = (whole,)  # what the guard has to hold too
         self.training = whole.training
-        share_lock(self, whole)
 
     def forward(self, *args: Any, **kwargs: Any) -> Embedding:
         """Return the head's input, averaged over space where it has space."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -14,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from seewhy.errors import SeewhyWarning
+from seewhy.errors import MethodError, ModelError, warn
 
 
 class _Holding:
@@ -26,7 +25,7 @@ class _Holding:
 
 
 _holdings: WeakKeyDictionary[nn.Module, _Holding] = WeakKeyDictionary()
-_holdings_lock = threading.Lock()
+_ours = threading.Lock()
 
 
 @contextmanager
@@ -37,31 +36,32 @@ def guard(
 ) -> Iterator[None]:
     """Hold the module in evaluation mode; give it back exactly as it was, after an exception too.
 
-    Restored are training flags, buffers, parameters (those of another device or dtype are lent for
-    the time being) and the random state. Threads that share a module wait for each other. Guards
-    of one thread nest; the outermost one decides on device and dtype.
+    Restored are attributes, training flags, buffers, and parameters (those of another device or
+    dtype are lent for the time being); autocast is off meanwhile. Threads that share any part of a
+    module wait for each other. Guards of one thread nest; the outermost one decides on device and
+    dtype. Raises ModelError for a network whose shapes are not known yet, MethodError where weights
+    that cannot be lent would have to be.
     """
-    with _holdings_lock:
-        holding = _holdings.setdefault(module, _Holding())
-    with holding.lock, ExitStack() as stack:
-        if holding.depth == 0:
-            stack.enter_context(_random_state(module))
-            stack.enter_context(_evaluation_mode(module))
-            stack.enter_context(_buffers(module))
-            stack.enter_context(_lent_weights(module, device, dtype))
-            if "torch._dynamo" in sys.modules:  # compiled code would not call our hooks
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-        holding.depth += 1
+    parts = everything(module)
+    with _ours:
+        holdings = [_holdings.setdefault(part, _Holding()) for part in parts]
+    with ExitStack() as stack:
+        for holding in sorted(holdings, key=id):  # one order for all: no deadlock
+            stack.enter_context(holding.lock)
+        own = holdings[0]
+        if own.depth == 0:
+            _check(parts, device, dtype)
+            stack.enter_context(_restored(parts))
+            _evaluate(parts, type(module).__name__)
+            stack.enter_context(_lent_weights(parts, device, dtype))
+            stack.enter_context(_eager())
+            kind = device if device is not None else home(module)[0]
+            stack.enter_context(torch.autocast(kind.type, enabled=False))
+        own.depth += 1
         try:
             yield
         finally:
-            holding.depth -= 1
-
-
-def share_lock(module: nn.Module, other: nn.Module) -> None:
-    """Let two modules that have weights in common wait for each other."""
-    with _holdings_lock:
-        _holdings[module] = _holdings.setdefault(other, _Holding())
+            own.depth -= 1
 
 
 @contextmanager
@@ -84,6 +84,12 @@ def hooked(pairs: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[No
             handle.remove()
 
 
+def everything(module: nn.Module) -> list[nn.Module]:
+    """Return the module and its parts, and what it runs without having it as a part."""
+    behind = module.__dict__.get("behind", ())
+    return list(dict.fromkeys([*module.modules(), *behind]))
+
+
 def home(module: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Return where the module lives and what it computes in; (cpu, float32) where nothing says."""
     for tensor in chain(module.parameters(), module.buffers()):
@@ -97,47 +103,57 @@ def hookable(module: nn.Module) -> bool:
     return not isinstance(module, torch.jit.ScriptModule)
 
 
-@contextmanager
-def _random_state(module: nn.Module) -> Iterator[None]:
-    device = home(module)[0]
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
+def _check(parts: list[nn.Module], device: torch.device | None, dtype: torch.dtype | None) -> None:
+    for part in parts:
+        for name, tensor in part.named_parameters(recurse=False):
+            if nn.parameter.is_lazy(tensor):
+                raise ModelError(
+                    f"the shape of {name!r} in {type(part).__name__} is not known yet: run the "
+                    "network once before it is explained"
+                )
+            if not hookable(part) and not _fits(tensor, device, dtype):
+                raise MethodError(
+                    "TorchScript keeps its weights where they are, in their precision: leave "
+                    "device= and precision= out, or move the module yourself"
+                )
 
 
-@contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    training = [part for part in module.modules() if part.training]
+def _evaluate(parts: list[nn.Module], name: str) -> None:
+    """Switch to evaluation mode; `_restored` puts back what was."""
+    training = [part for part in parts if part.training]
     if training:
-        warnings.warn(
-            f"{type(module).__name__} is in training mode: it is explained in evaluation mode and "
-            "given back in training mode (call .eval() first to silence this)",
-            SeewhyWarning,
-            stacklevel=2,
+        warn(
+            f"{name} is in training mode: it is explained in evaluation mode and given back in "
+            "training mode (call .eval() first to silence this)"
         )
-    try:
-        for part in training:  # not .eval(): people override .train() with side effects
-            part.training = False
-        yield
-    finally:
-        for part in training:
-            part.training = True
+    for part in training:  # not .eval(): people override .train() with side effects
+        part.training = False
 
 
 @contextmanager
-def _buffers(module: nn.Module) -> Iterator[None]:
-    """Put back buffers that a forward changed or replaced (counters, running statistics)."""
-    places = [
-        (table, name, buffer, buffer.detach().clone())
-        for table in _tables(module, "_buffers")
-        for name, buffer in table.items()
+def _restored(parts: list[nn.Module]) -> Iterator[None]:
+    """Put back every attribute that a forward changed, set or removed, and buffers' values."""
+    modes = [(part, part.training) for part in parts]
+    own = [part for part in parts if hookable(part)]
+    attributes = [(part.__dict__, dict(part.__dict__)) for part in own]
+    attributes += [(table, dict(table)) for table in _tables(own)]
+    buffers = [
+        (buffer, buffer.detach().clone())
+        for part in own
+        for buffer in part._buffers.values()
         if buffer is not None and not buffer.is_inference()
     ]
     try:
         yield
     finally:
-        for table, name, buffer, copy in places:
-            table[name] = buffer
+        for now, before in attributes:
+            if len(now) != len(before) or any(now.get(k, now) is not v for k, v in before.items()):
+                now.clear()
+                now.update(before)
+        for part, training in modes:
+            if part.training != training:
+                part.training = training
+        for buffer, copy in buffers:
             if not torch.equal(buffer, copy):  # batch norm leaves no trace in the version counter
                 with torch.no_grad():
                     buffer.copy_(copy)
@@ -145,28 +161,22 @@ def _buffers(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _lent_weights(
-    module: nn.Module, device: torch.device | None, dtype: torch.dtype | None
+    parts: list[nn.Module], device: torch.device | None, dtype: torch.dtype | None
 ) -> Iterator[None]:
     """Lend weights of another device or dtype, and plain ones for those of inference mode."""
-    lent: list[tuple[dict[str, Any], str, Tensor]] = []
     copies: dict[int, Tensor] = {}  # tied weights stay tied
-    try:
-        for table in (*_tables(module, "_parameters"), *_tables(module, "_buffers")):
-            for name, tensor in table.items():
-                if tensor is None or _fits(tensor, device, dtype):
-                    continue
-                copy = copies.setdefault(id(tensor), _like(tensor, device, dtype))
-                lent.append((table, name, tensor))
-                table[name] = copy
-        yield
-    finally:
-        for table, name, tensor in lent:
-            table[name] = tensor
+    for table in _tables([part for part in parts if hookable(part)]):
+        for name, tensor in table.items():
+            if tensor is not None and not _fits(tensor, device, dtype):
+                if id(tensor) not in copies:
+                    copies[id(tensor)] = _like(tensor, device, dtype)
+                table[name] = copies[id(tensor)]
+    yield  # `_restored` puts back the tables
 
 
-def _tables(module: nn.Module, kind: str) -> list[dict[str, Any]]:
-    """The modules' own dictionaries of parameters or buffers, which assigning goes through."""
-    return [getattr(part, kind) for part in module.modules() if hookable(part)]
+def _tables(parts: list[nn.Module]) -> list[dict[str, Any]]:
+    """The modules' own dictionaries of parameters and buffers, which assigning goes through."""
+    return [table for part in parts for table in (part._parameters, part._buffers)]
 
 
 def _fits(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None) -> bool:
@@ -183,3 +193,30 @@ def _like(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(copy, requires_grad=False)
     return copy
+
+
+_eager_holders = 0
+_eager_stance = ExitStack()
+
+
+@contextmanager
+def _eager() -> Iterator[None]:
+    """Keep compiled code, which would not call our hooks, from running while anyone holds a model.
+
+    The stance belongs to the whole process: the first holder sets it, the last one puts it back.
+    """
+    global _eager_holders  # noqa: PLW0603 - so does what it counts
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with _ours:
+        _eager_holders += 1
+        if _eager_holders == 1:
+            _eager_stance.enter_context(torch.compiler.set_stance("force_eager"))
+    try:
+        yield
+    finally:
+        with _ours:
+            _eager_holders -= 1
+            if _eager_holders == 0:
+                _eager_stance.close()

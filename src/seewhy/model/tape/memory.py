@@ -20,7 +20,8 @@ def graph_bytes(model: Model, one: Prepared) -> int:
 
     Counts what autograd saves, each storage once and the weights not at all.
     """
-    weights = {each.untyped_storage().data_ptr() for each in model.module.state_dict().values()}
+    known = (*model.module.parameters(), *model.module.buffers())
+    weights = {each.untyped_storage().data_ptr() for each in known}
     sizes: dict[int, int] = {}
     alive: list[Tensor] = []  # a freed storage's address would be given to the next
 
@@ -33,6 +34,7 @@ def graph_bytes(model: Model, one: Prepared) -> int:
 
     saving = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with model.held(), torch.inference_mode(mode=False), torch.enable_grad(), saving:
-        model.forward(one.tensor.clone().requires_grad_(), one.others, counted=False)
+        leaf = one.tensor.clone().requires_grad_()
+        model.forward(leaf * 1, one.others, counted=False)  # a network may write into its input
     largest = max(sizes.values(), default=one.tensor.nbytes)
     return int(OVERHEAD * (sum(sizes.values()) + WORKING_COPIES * largest))

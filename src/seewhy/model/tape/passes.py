@@ -40,6 +40,16 @@ def counted() -> Iterator[Passes]:
             outer.replays += inner.replays
 
 
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Count nothing inside the block: getting to know a network is no cost of a method."""
+    token = _counter.set(None)
+    try:
+        yield
+    finally:
+        _counter.reset(token)
+
+
 def spend(*, forwards: int = 0, backwards: int = 0, replays: int = 0) -> None:
     """Add rows to the innermost counter, if there is one."""
     counter = _counter.get()

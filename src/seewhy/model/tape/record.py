@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -105,40 +105,65 @@ def record(
         starts, watch = (), (*starts, *watch)  # nothing to differentiate
     asked = tuple(dict.fromkeys((*starts, *watch)))
     read = score.layers if score is not None else ()
-    kept: dict[Layer, Kept] = {}
+    count = len(prepared)
     with model.held(), torch.inference_mode(mode=False), torch.no_grad():
-        tensor, others = usable(prepared.tensor), usable(prepared.others)
-        with keeping(model, kept, [*asked, *read], starts=set(starts)):
-            if INPUT in starts:
-                tensor = _begin(kept, INPUT, tensor)
-            outputs = model.forward(tensor, others)
-        if OUTPUT in starts:
-            main = main_output(outputs)
-            index = [id(found) for found in float_tensors(outputs)].index(id(main))
-            outputs = put(outputs, {index: _begin(kept, OUTPUT, main)})
-        _check_reached(model, kept, asked)
-        count = len(prepared)
-        outcome = Outcome(outputs, live(model, kept, read, count), clean=prepared.clean)
+        kept: dict[Layer, Kept] = {}
+        outcome, scores = _run(model, prepared, score, kept, (asked, starts, read))
+        if starts and not scores.requires_grad:
+            # a network that turns gradients off for some of its layers also turns ours off again
+            with torch.enable_grad():
+                kept = {}
+                outcome, scores = _run(model, prepared, score, kept, (asked, starts, read))
         activations = {
             each: _full(kept[each].canonical(each, model, count, kept[each].tensor.detach()))
             for each in asked
         }
-        if score is None:
-            return Recording(model, prepared, outcome, torch.empty(0), activations, {}, read)
-        with torch.enable_grad():
-            scores = score(outcome, torch.arange(count))
         gradients = {
             each: _full(kept[each].canonical(each, model, count, gradient))
             for each, gradient in _differentiate(model, scores, kept, starts).items()
         }
-        return Recording(model, prepared, outcome, scores.detach(), activations, gradients, read)
+    return Recording(model, prepared, outcome, scores.detach(), activations, gradients, read)
 
 
-def _begin(kept: dict[Layer, Kept], layer: Layer, tensor: Tensor) -> Tensor:
+def _run(
+    model: Model,
+    prepared: Prepared,
+    score: Scoring | None,
+    kept: dict[Layer, Kept],
+    layers: tuple[tuple[Layer, ...], ...],
+) -> tuple[Outcome, Tensor]:
+    """One forward and its scores; `kept` is filled."""
+    asked, starts, read = layers
+    with keeping(model, kept, asked, starts, read):
+        if INPUT in starts:
+            tensor = _begin(kept, INPUT, usable(prepared.tensor))
+        else:
+            tensor = prepared.tensor.clone()  # a network may write into its input
+        if INPUT in asked and INPUT not in starts:
+            kept[INPUT] = Kept(prepared.tensor, prepared.tensor, prepared.tensor)
+        outputs = model.forward(tensor, usable(prepared.others))
+    if OUTPUT in asked:
+        main = main_output(outputs)
+        if OUTPUT in starts:
+            index = [id(found) for found in float_tensors(outputs)].index(id(main))
+            outputs = put(outputs, {index: _begin(kept, OUTPUT, main)})
+        else:
+            kept[OUTPUT] = Kept(main, main, main)
+    _check_reached(model, kept, asked)
+    found = live(model, kept, read, len(prepared))
+    outcome = Outcome(outputs, found, clean=prepared.clean)
+    if score is None:
+        return outcome, torch.empty(0)
+    with torch.enable_grad():
+        return outcome, score(outcome, torch.arange(len(prepared)))
+
+
+def _begin(kept: dict[Layer, Kept], layer: Layer, tensor: Tensor, *, read: bool = False) -> Tensor:
     """Keep the tensor; from the first layer on there is a graph. Returns what goes on instead.
 
     What goes on is a copy: work in place after the layer cannot reach what was kept, and a view
-    changed in place later would lose its gradient without a word.
+    changed in place later would lose its gradient without a word. read: whether the score reads
+    the layer, which then needs a copy of its own too.
     """
     if tensor.requires_grad:
         edge: Any = get_gradient_edge(tensor)
@@ -148,39 +173,43 @@ def _begin(kept: dict[Layer, Kept], layer: Layer, tensor: Tensor) -> Tensor:
         torch.set_grad_enabled(True)
         tensor = kept_tensor
     passed_on = tensor.clone()
-    kept[layer] = Kept(kept_tensor, passed_on, edge)
+    kept[layer] = Kept(kept_tensor, tensor.clone() if read else passed_on, edge)
     return passed_on
 
 
 @contextmanager
 def keeping(
-    model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer], starts: set[Layer]
+    model: Model,
+    kept: dict[Layer, Kept],
+    layers: Iterable[Layer] = (),
+    starts: Iterable[Layer] = (),
+    read: Iterable[Layer] = (),
 ) -> Iterator[None]:
-    """Keep the layers' tensors during one forward; a layer in `starts` begins the graph."""
+    """Keep the layers' tensors during one forward.
+
+    starts: layers that begin the graph; read: layers that the score reads.
+    """
+    starts, read = set(starts), set(read)
     wanted: dict[nn.Module, list[Layer]] = {}
-    for layer in dict.fromkeys(layers):
+    for layer in dict.fromkeys([*layers, *starts, *read]):
         if layer not in (INPUT, OUTPUT):
             wanted.setdefault(model.find(layer), []).append(layer)
+    numbers = dict.fromkeys(wanted, -1)
 
-    def keeper(module: nn.Module) -> Callable[..., Any]:
-        number = -1
-
-        def keep(_: nn.Module, __: Any, ___: Any, output: Any) -> Any:
-            nonlocal number
-            number += 1
-            found = float_tensors(output)
-            changed: dict[int, Tensor] = {}
-            for layer in wanted[module]:
-                if layer.call not in (-1, number) or layer.output >= len(found):
-                    continue
-                tensor = changed.get(layer.output, found[layer.output])
-                if layer in starts or tensor.requires_grad:
-                    changed[layer.output] = _begin(kept, layer, tensor)
-                else:
-                    kept[layer] = Kept(tensor.clone(), tensor, tensor)
-            return put(output, changed) if changed else None
-
-        return keep
+    def keep(module: nn.Module, _: Any, __: Any, output: Any) -> Any:
+        numbers[module] += 1
+        found = float_tensors(output)
+        changed: dict[int, Tensor] = {}
+        for layer in wanted[module]:
+            if layer.call not in (-1, numbers[module]) or layer.output >= len(found):
+                continue
+            tensor = changed.get(layer.output, found[layer.output])
+            if layer in starts or tensor.requires_grad:
+                changed[layer.output] = _begin(kept, layer, tensor, read=layer in read)
+            else:
+                copy = tensor.clone()
+                kept[layer] = Kept(copy, copy, copy)
+        return put(output, changed) if changed else None
 
     for module in wanted:
         if not hookable(module):
@@ -188,8 +217,20 @@ def keeping(
                 "TorchScript takes no hooks, so its layers cannot be read: use a method that needs "
                 "no layer, such as 'integrated-gradients'"
             )
-    with hooked((module, keeper(module)) for module in wanted):
+    with hooked((module, keep) for module in wanted):
         yield
+    for module, meant in wanted.items():
+        _check_last(meant, numbers[module])
+
+
+def _check_last(layers: list[Layer], number: int) -> None:
+    """Raise LayerError where what was meant as the last call of a module was not the last."""
+    for layer in layers:
+        if layer.last and layer.call != number >= 0:
+            raise LayerError(
+                f"layer {layer.name!r} is called {number + 1} times for this input, and was called "
+                f"{layer.call + 1} times for others: say which call you mean, as '{layer}'"
+            )
 
 
 def live(
@@ -226,11 +267,7 @@ def _differentiate(
             scores.sum(), [kept[layer].edge for layer in layers], allow_unused=True
         )
     except RuntimeError as error:
-        if "checkpoint" in str(error).lower():
-            raise ModelError(
-                f"{model.name} uses re-entrant activation checkpointing, which gives no gradients "
-                "at its layers: switch checkpointing off"
-            ) from error
+        raise_if_known(error, model.name)
         raise
     spend(backwards=len(scores))
     return {
@@ -242,3 +279,12 @@ def _differentiate(
 def _full(tensor: Tensor) -> Tensor:
     """Half precision is for the network; what is computed from its layers is not."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def raise_if_known(error: RuntimeError, name: str) -> None:
+    """Raise a ModelError that says what to do, where the error is one that torch explains badly."""
+    if "checkpoint" in str(error).lower():
+        raise ModelError(
+            f"{name} uses re-entrant activation checkpointing, which gives no gradients at its "
+            "layers: switch checkpointing off"
+        ) from error

@@ -79,9 +79,10 @@ class Plan:
 
 @dataclass
 class Capture:
-    """What one forward of some pictures left for replays: what each skipped call gave."""
+    """What one forward of some pictures left for replays: what each skipped call gave, the end."""
 
     given: dict[tuple[nn.Module, int], Any] = field(default_factory=dict)
+    outputs: Any = None
 
 
 def replay(recording: Recording, layer: Layer, activations: Tensor, rows: Tensor) -> Outcome:
@@ -95,16 +96,36 @@ def replay(recording: Recording, layer: Layer, activations: Tensor, rows: Tensor
     """
     model, prepared = recording.model, recording.prepared
     with model.held():
-        plan = model.plan(layer, prepared)
-        capture = recording.captures.get(layer)
-        if capture is None:
-            capture = recording.captures[layer] = _capture(model, plan, prepared)
+        if layer not in recording.captures:
+            recording.captures[layer] = _fitting(model, layer, prepared)
+        plan, capture = recording.captures[layer]
         spend(replays=len(rows))
         kept: dict[Layer, Kept] = {}
-        with keeping(model, kept, recording.read, starts=set()):
+        with keeping(model, kept, read=recording.read):
             outputs = _run(model, plan, capture, prepared, activations, rows.to(activations.device))
         found = live(model, kept, recording.read, len(rows))
         return Outcome(outputs, found, clean=False)
+
+
+def _fitting(model: Model, layer: Layer, prepared: Prepared) -> tuple[Plan, Capture]:
+    """The plan for a layer and what it captures; made anew where the network has changed since.
+
+    A plan fits if it gives the first picture's outputs back from the picture's own activations.
+    """
+    for again in (False, True):
+        plan = model.plan(layer, prepared, again=again)
+        capture = _capture(model, plan, prepared)
+        if plan.mode is Mode.FULL:
+            break
+        own = float_tensors(capture.given[plan.target])[layer.output]
+        first = torch.zeros(1, dtype=torch.long, device=own.device)
+        with torch.no_grad():
+            given = layer.reading.canonical(own).index_select(0, first)
+            outputs = _run(model, plan, capture, prepared, given, first)
+        if _alike(outputs, select_rows(capture.outputs, first)):
+            break
+        plan.mode = Mode.FULL
+    return plan, capture
 
 
 def make_plan(model: Model, layer: Layer, two: Trace, three: Trace, noise: Prepared) -> Plan:
@@ -173,21 +194,23 @@ def _agrees(model: Model, plan: Plan, noise: Prepared) -> bool:
     with torch.no_grad():
         capture = _capture(model, plan, noise)
         own = float_tensors(capture.given[plan.target])[plan.layer.output]
-        axis = plan.target_items[0].axis or 0
-        given = plan.layer.reading.canonical(own.index_select(axis, rows))
+        given = plan.layer.reading.canonical(own).index_select(0, rows)
         ramp = torch.linspace(0.5, 1.5, given.numel()).to(given).view(given.shape)
         try:
             outputs = _run(model, plan, capture, noise, given * ramp, rows)
         except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
             return False  # the network does something to zeros that only real values allow
-        full = Plan(plan.layer, plan.target, plan.target_items, {}, needs_input=True)
-        full.mode = Mode.FULL
-        expected = _run(model, full, capture, noise, given * ramp, rows)
-    pairs = zip(float_tensors(outputs), float_tensors(expected), strict=True)
-    return all(
+        expected = _run_full(model, plan, noise, given * ramp, rows)
+    return _alike(outputs, expected)
+
+
+def _alike(outputs: Any, expected: Any) -> bool:
+    """Whether two outputs are the same up to rounding."""
+    found, wanted = float_tensors(outputs), float_tensors(expected)
+    return len(found) == len(wanted) and all(
         got.shape == want.shape
         and bool((got - want).abs().max() <= AGREEMENT * want.abs().max().clamp(min=1e-30))
-        for got, want in pairs
+        for got, want in zip(found, wanted, strict=True)
         if want.numel()
     )
 
@@ -195,7 +218,7 @@ def _agrees(model: Model, plan: Plan, noise: Prepared) -> bool:
 def _capture(model: Model, plan: Plan, prepared: Prepared) -> Capture:
     """Run the pictures once and keep what the skipped calls and the layer gave."""
     capture = Capture()
-    wanted = {**{key: skip.items for key, skip in plan.skips.items()}}
+    wanted = {key: skip.items for key, skip in plan.skips.items()}
     wanted[plan.target] = plan.target_items
     numbers: dict[nn.Module, int] = {}
 
@@ -209,7 +232,7 @@ def _capture(model: Model, plan: Plan, prepared: Prepared) -> Capture:
             )
 
     with torch.no_grad(), hooked((module, keep) for module in {key[0] for key in wanted}):
-        model.forward(prepared.tensor, prepared.others)
+        capture.outputs = model.forward(prepared.tensor.clone(), prepared.others)
     return capture
 
 
@@ -232,7 +255,7 @@ def _run(
         return put(like, {plan.layer.output: new.clone()})  # a network may write into it
 
     if plan.mode is Mode.FULL:
-        return _run_full(model, plan, prepared, rows, lambda: replaced(capture.given[plan.target]))
+        return _run_full(model, plan, prepared, given, rows)
 
     numbers: dict[nn.Module, int] = {}
 
@@ -260,10 +283,11 @@ def _run(
     return outputs
 
 
-def _run_full(
-    model: Model, plan: Plan, prepared: Prepared, rows: Tensor, instead: Callable[[], Any]
-) -> Any:
-    """Run everything and put something else in place of what the layer gives."""
+def _run_full(model: Model, plan: Plan, prepared: Prepared, given: Tensor, rows: Tensor) -> Any:
+    """Run everything for these rows and replace what the layer gives.
+
+    Shares nothing with the cut run: it is what that run is checked against.
+    """
     module, number = plan.target
     count = -1
 
@@ -272,13 +296,15 @@ def _run_full(
         count += 1
         if count != number:
             return None
-        filled = [each[: len(rows)] for each in float_tensors(output)]
-        given = float_tensors(instead())
-        parts = zip(given, filled, float_tensors(output), strict=True)
-        return put(output, {i: torch.cat([g, o[len(f) :]]) for i, (g, f, o) in enumerate(parts)})
+        own = float_tensors(output)[plan.layer.output]
+        filled = given
+        if model.offers.batch is not None:  # the surplus rows of a fixed batch repeat the last
+            filled = given[torch.arange(model.offers.batch).clamp(max=len(given) - 1)]
+        new = plan.layer.reading.restore(filled.to(own.dtype), own)
+        return put(output, {plan.layer.output: new.clone()})
 
+    some = prepared.rows(rows)
     with hooked([(module, hook)]):
-        some = prepared.rows(rows)
         return model.forward(some.tensor, some.others)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from seewhy.errors import PictureError
+
 
 def map_leaves(change: Callable[[Any], Any], structure: Any) -> Any:
     """Return the structure with every leaf changed: of tuples, lists, dicts, dataclasses.
@@ -82,6 +84,25 @@ def joined(structures: Sequence[Any]) -> Any:
         return torch.cat([leaf, *rest]) if leaf.ndim else leaf
 
     return map_leaves(join, structures[0])
+
+
+def row_of(others: Any, row: int, count: int) -> Any:
+    """Return one row of further inputs, with its axis; numbers without axes belong to all rows.
+
+    Raises PictureError where a tensor has another number of rows than there are pictures.
+    """
+
+    def choose(leaf: Any) -> Any:
+        tensor = torch.as_tensor(leaf) if hasattr(leaf, "__array__") else leaf
+        if not isinstance(tensor, Tensor) or not tensor.ndim:
+            return tensor
+        if len(tensor) != count:
+            raise PictureError(
+                f"a further input has {len(tensor)} rows for {count} pictures: give one for each"
+            )
+        return tensor[row : row + 1]
+
+    return map_leaves(choose, others)
 
 
 def moved(structure: Any, device: torch.device, dtype: torch.dtype) -> Any:
