@@ -511,7 +511,7 @@ def test_a_mask_for_each_picture(segmenting, pictures):
     [
         (
             Region(1, np.zeros((8, 8), dtype=bool)),
-            r"region is empty in picture 0 \(class class 1\)",
+            r"region of .class 1. is empty",
         ),
         (Region(1, np.ones((2, 8, 8), dtype=bool)), r"the mask has the shape \(2, 8, 8\)"),
         (Region(3), "there is no class 3: the model has 3 classes"),
@@ -791,8 +791,8 @@ def test_a_detection_is_found_again_by_class_and_overlap(detecting, lit):
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        (Box(3), "there is no detection 3 in picture 0: it has 3"),
-        (Box(label=0), "no 0 was detected in picture 0"),
+        (Box(3), "there is no detection 3: the picture has 3"),
+        (Box(label=0), "no 0 was detected in the picture"),
         (Box(label="nothing"), "no 'nothing' was detected"),
         (Box(label="zebra"), "the classes are nothing, cat, dog"),
     ],
@@ -803,7 +803,7 @@ def test_a_detection_that_is_not_there_says_what_is(detecting, lit, target, said
 
 
 def test_where_nothing_is_detected_there_is_no_box(detecting):
-    with pytest.raises(TargetError, match="nothing was detected in picture 0"):
+    with pytest.raises(TargetError, match="nothing was detected in the picture"):
         sw.explain(detecting, torch.zeros(1, 3, 8, 8), Box(), "gradient")
 
 

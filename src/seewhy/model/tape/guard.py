@@ -132,11 +132,26 @@ def _evaluate(parts: list[nn.Module], name: str) -> None:
 
 @contextmanager
 def _restored(parts: list[nn.Module]) -> Iterator[None]:
-    """Put back every attribute that a forward changed, set or removed, and buffers' values."""
+    """Put back what a forward changed: attributes, what dicts and lists hold, buffers' values.
+
+    Networks set flags, fill caches and install hooks of their own when they first run: each alone
+    would leave them half changed.
+    """
     modes = [(part, part.training) for part in parts]
     own = [part for part in parts if hookable(part)]
     attributes = [(part.__dict__, dict(part.__dict__)) for part in own]
-    attributes += [(table, dict(table)) for table in _tables(own)]
+    attributes += [
+        (value, dict(value))
+        for part in own
+        for value in part.__dict__.values()
+        if isinstance(value, dict)
+    ]
+    lists = [
+        (value, list(value))
+        for part in own
+        for value in part.__dict__.values()
+        if type(value) is list
+    ]
     buffers = [
         (buffer, buffer.detach().clone())
         for part in own
@@ -150,6 +165,8 @@ def _restored(parts: list[nn.Module]) -> Iterator[None]:
             if len(now) != len(before) or any(now.get(k, now) is not v for k, v in before.items()):
                 now.clear()
                 now.update(before)
+        for value, items in lists:
+            value[:] = items
         for part, training in modes:
             if part.training != training:
                 part.training = training

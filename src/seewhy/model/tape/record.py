@@ -263,9 +263,8 @@ def _differentiate(
             "later layer, or a method that needs no gradient"
         )
     try:
-        found = torch.autograd.grad(
-            scores.sum(), [kept[layer].edge for layer in layers], allow_unused=True
-        )
+        edges = [kept[layer].edge for layer in layers]
+        found = torch.autograd.grad(scores, edges, torch.ones_like(scores), allow_unused=True)
     except RuntimeError as error:
         raise_if_known(error, model.name)
         raise
