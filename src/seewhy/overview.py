@@ -28,7 +28,7 @@ class Summary:
     @classmethod
     def of(cls, model: Model, like: Prepared | None = None) -> Summary:
         """Return the summary of a model for an input like this."""
-        table = model.table(like)
+        table = model.findings.table(like)
         parameters = sum(each.numel() for each in model.module.parameters())
         return cls(model.name, table.layers, table.default, table.remark, parameters)
 

@@ -177,7 +177,9 @@ def _method_for(
 ) -> Method:
     """The method that is meant, its layers by name."""
     if method is None:
-        mapped = model.offers.layers and (layer is not None or model.table(prepared).default)
+        mapped = model.offers.layers and (
+            layer is not None or model.findings.table(prepared).default
+        )
         method = "grad-cam" if mapped else "integrated-gradients"
     how = as_method(method)
     has_layer = any(each.name == "layer" for each in fields(how))

@@ -48,7 +48,7 @@ def test_the_layer_is_found_and_its_map_is_not_constant(entry):
     layer = model.layer()
     found = (str(layer), layer.layout, layer.prefix, layer.grid)
     assert found == (entry.layer, entry.layout, entry.prefix, entry.grid)
-    assert not model.table().remark
+    assert not model.findings.table().remark
 
     pictures = torch.randn(2, *entry.shape)
     target = sw.targets.Custom(lambda outputs: spread(float_tensors(outputs)[0]))
@@ -62,7 +62,7 @@ def test_the_layer_is_found_and_its_map_is_not_constant(entry):
 def test_replay_equals_a_full_forward(entry):
     """With changed activations, from the default layer and one in the middle."""
     model = model_of(entry)
-    pictures = model.noise(2)
+    pictures = model.findings.noise(2)
     spatial = [each for each in model.layers() if each.spatial]
     for spec in (None, spatial[len(spatial) // 2]):
         layer = model.layer(spec)
@@ -87,7 +87,7 @@ def test_replay_skips(name):
 def test_gradients_through_replay_are_those_of_the_whole():
     entry = next(each for each in ZOO if each.name == "timm/vit_tiny_patch16_224")
     model = model_of(entry)
-    pictures = model.noise(2)
+    pictures = model.findings.noise(2)
     layer = model.layer()
 
     class Score:
@@ -162,7 +162,7 @@ def layer_shape(recording, layer):
 
 
 def model_plan(model, layer):
-    return model.plan(layer, model.noise(1))
+    return model.findings.plan(layer, model.findings.noise(1))
 
 
 def full_forward(model, recording, layer, given, rows):

@@ -195,7 +195,7 @@ def test_a_plan_that_has_grown_old_is_made_anew():
         recording = record(model, prepared, layers=[layer])
         outcome = replay(recording, layer, recording.activations[layer], rows)
         torch.testing.assert_close(outcome.main, recording.outcome.main)
-        assert model.plan(layer, prepared).mode is not Mode.FULL
+        assert model.findings.plan(layer, prepared).mode is not Mode.FULL
 
 
 def test_layers_follow_what_is_changed_in_the_network():

@@ -18,7 +18,7 @@ def unambiguous(model: Model, layer: Layer, like: Prepared | None) -> Layer:
     """Where two readings fit, change a place of a picture and see which reading changes."""
     if not layer.ambiguous:
         return layer
-    base = model.at_home(model.noise(1, like))
+    base = model.at_home(model.findings.noise(1, like))
     whole = replace(layer, layout="vector", prefix=0, grid=())
     agreement: dict[Reading, float] = dict.fromkeys(layer.readings, 0.0)
     with model.held():

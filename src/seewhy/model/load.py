@@ -22,7 +22,8 @@ from seewhy.model.sources import SOURCES, demo
 from seewhy.model.tape.cut import Headless
 
 FORMS = (
-    '"demo", "torchvision/resnet50", "timm/resnet18.a1_in1k", "hf/google/vit-base-patch16-224", '
+    '"demo", "demo/shortcut", "torchvision/resnet50", "timm/resnet18.a1_in1k", '
+    '"hf/google/vit-base-patch16-224", '
     '"torchvision/resnet50@weights.safetensors", "package.module:callable@weights.pth", '
     'or a file "model.pt2"'
 )
@@ -37,7 +38,8 @@ def load(
 ) -> Model:
     """Return the model behind a reference.
 
-    reference: "demo"; "torchvision/NAME", "timm/NAME", "hf/REPOSITORY or folder", with
+    reference: "demo", and "demo/shortcut" and "demo/mixed", which follow a sticker more than the
+    shape or beside it; "torchvision/NAME", "timm/NAME", "hf/REPOSITORY or folder", with
     "?weights=none" for an untrained network and "@FILE" for weights of your own; a Python path
     "package.module:callable", called without arguments, with "@FILE"; a file of torch.export
     (.pt2), TorchScript, or a pickled module, which runs code and needs allow_pickle=True; a torch
@@ -102,7 +104,7 @@ def _find(reference: str, *, allow_pickle: bool) -> Model:
         raise ModelError(f"there is no file {file}: give the path of the weights after '@'")
     source, slash, rest = name.partition("/")
     if name == "demo":
-        model = demo()
+        model = demo(trained=trained and file is None)
     elif slash and source in SOURCES and rest:
         model = SOURCES[source](rest, trained and file is None)
     elif ":" in name and not Path(name).exists():
@@ -112,7 +114,7 @@ def _find(reference: str, *, allow_pickle: bool) -> Model:
             raise ModelError(f"{name} is a file already: give the architecture before '@'")
         return _file(Path(name).expanduser(), allow_pickle=allow_pickle)
     else:
-        near = difflib.get_close_matches(source, ["demo", *SOURCES], 1, 0.5)
+        near = difflib.get_close_matches(source, SOURCES, 1, 0.5)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ModelError(f"there is no model {reference!r}{hint}: a model is {FORMS}")
     if file is not None:

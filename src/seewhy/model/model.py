@@ -15,31 +15,24 @@ from torch import Tensor, nn
 
 from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import LayerError, ModelError, NoSpaceError, PictureError, warn
-from seewhy.model.experiment import unambiguous
+from seewhy.model.findings import Findings
 from seewhy.model.labels import Labels
 from seewhy.model.layers import (
     INPUT,
     OUTPUT,
-    ZERO_HEAD,
     Layer,
     LayerSpec,
     LayerTable,
-    layer_table,
 )
 from seewhy.model.outputs import has_class_head, main_output
 from seewhy.model.predictions import Predictions, predictions
 from seewhy.model.prepare import Prepared, Preparer, batched
 from seewhy.model.tape.guard import guard, home, hookable
 from seewhy.model.tape.luck import Luck
-from seewhy.model.tape.memory import graph_bytes
-from seewhy.model.tape.passes import spend, uncounted
-from seewhy.model.tape.record import raise_if_known
-from seewhy.model.tape.replay import Plan, make_plan
-from seewhy.model.tape.trace import trace
-from seewhy.model.tape.trees import joined, row_of, select_rows, tensors, usable
-from seewhy.run import Run, check_device, generator
+from seewhy.model.tape.passes import spend
+from seewhy.model.tape.trees import joined, row_of, select_rows, usable
+from seewhy.run import Run, check_device
 
-MOST_REMEMBERED = 32  # findings, for inputs of so many shapes
 BATCH = 16  # pictures that run at once where nothing else says
 
 
@@ -91,13 +84,9 @@ class Model:
         self.offers = offers or Offers(layers=hooks)
         self.input_shape = input_shape
         self._preparer = Preparer(preprocess, self.name)
-        self._example: Prepared | None = None
+        self.findings = Findings(self)
         self._luck = Luck(self.name)
         self._seed = 0
-        self._tables: dict[Any, LayerTable] = {}
-        self._settled: dict[Any, Layer] = {}
-        self._plans: dict[Any, Plan] = {}
-        self._bytes: dict[Any, int] = {}
 
     def __repr__(self) -> str:
         known = f", {len(self.labels)} labels" if self.labels is not None else ""
@@ -146,7 +135,7 @@ class Model:
             count = len(found)
             found = [replace(each, others=row_of(others, i, count)) for i, each in enumerate(found)]
         if found:
-            self._note(found[0])
+            self.findings.note(found[0])
         return found
 
     def predict(self, prepared: Prepared, top: int = 5) -> Predictions:
@@ -172,7 +161,7 @@ class Model:
 
         like: an input of the shape in question; by default the last one prepared.
         """
-        return list(self.table(like).layers)
+        return list(self.findings.table(like).layers)
 
     def layer(self, spec: LayerSpec = None, like: Prepared | None = None) -> Layer:
         """Return the layer of that name, module or description; None is the default.
@@ -188,7 +177,7 @@ class Model:
                 f"{self.name} offers no layers (TorchScript takes no hooks): use a method that "
                 "needs none, such as 'integrated-gradients'"
             )
-        table = self.table(like)
+        table = self.findings.table(like)
         if spec is None:
             if table.default is None:
                 raise NoSpaceError(
@@ -197,13 +186,13 @@ class Model:
                 )
             if table.remark:
                 warn(f"layer {str(table.default)!r} of {self.name}: {table.remark}")
-            return self._unambiguous(table.default, like)
+            return self.findings.settled(table.default, like)
         found = self._search(spec, table)
-        return self._unambiguous(found, like)
+        return self.findings.settled(found, like)
 
     def head(self, like: Prepared | None = None) -> Layer | None:
         """Return the layer that gives the class scores, None where there is no single one."""
-        return self.table(like).head
+        return self.findings.table(like).head
 
     def find(self, layer: Layer) -> nn.Module:
         """Return the module of a layer, whatever of its names is used."""
@@ -215,23 +204,6 @@ class Model:
         near = difflib.get_close_matches(layer.name, self._names(), 4, 0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "model.layers() lists them"
         raise LayerError(f"{self.name} has no layer {layer.name!r}: {hint}")
-
-    def table(self, like: Prepared | None = None) -> LayerTable:
-        """Return what one traced forward of two noise pictures told about the layers."""
-        key = self._key(like)
-        if key in self._tables:
-            return self._tables[key]
-        noise = self.noise(2, like)
-        with self.held(), torch.inference_mode(mode=False), torch.enable_grad(), uncounted():
-            try:
-                traced = trace(self.module, self._runner(noise), self.at_home(noise).tensor)
-                found = layer_table(traced)
-            except RuntimeError as error:
-                raise_if_known(error, self.name)
-                raise
-        if found.remark != ZERO_HEAD:  # what is to be trained yet is no finding
-            remember(self._tables, key, found)
-        return found
 
     # ------------------------------------------------------------------ running
 
@@ -281,40 +253,10 @@ class Model:
         """Return how many rows a forward and a backward may have within the run's memory."""
         # kernels keep copies of the weights in an order of their own
         unpacked = 2 * sum(each.nbytes for each in self.module.parameters())
-        fit = run.rows_at_once(self.bytes_per_row(prepared), prepared.tensor.device, unpacked)
+        fit = run.rows_at_once(
+            self.findings.bytes_per_row(prepared), prepared.tensor.device, unpacked
+        )
         return min(fit, self.offers.batch or fit)
-
-    def plan(self, layer: Layer, like: Prepared, *, again: bool = False) -> Plan:
-        """Return how to replay from the layer; found once for each shape of input.
-
-        again: find it anew, where the known one does not fit any more.
-        """
-        key = (*self._key(like), layer)
-        if again or key not in self._plans:
-            noise = self.noise(3, like)
-            run = self._runner(noise)
-            noise = self.at_home(noise)
-            fixed = self.offers.batch is not None
-            small = noise if fixed else noise.rows([0, 1])
-            two = trace(self.module, run, small.tensor)
-            three = two if fixed else trace(self.module, run, noise.tensor)
-            remember(self._plans, key, make_plan(self, layer, two, three, small))
-        return self._plans[key]
-
-    def bytes_per_row(self, like: Prepared) -> int:
-        """Return the memory that a forward and a backward to the input take for one picture."""
-        key = self._key(like)
-        if key not in self._bytes:
-            self._bytes[key] = graph_bytes(self, self.at_home(self.noise(1, like)))
-        return self._bytes[key]
-
-    def noise(self, rows: int, like: Prepared | None = None) -> Prepared:
-        """Return seeded noise of the shape of the model's input; a fixed batch has its own rows."""
-        rows = self.offers.batch or rows
-        like, shape = self._like(like)
-        others = select_rows(like.others, torch.zeros(rows, dtype=torch.long)) if like else None
-        values = torch.randn(rows, *shape, generator=generator(0, 0))
-        return Prepared(values, others, clean=False)
 
     def fingerprint(self) -> str:
         """Return a short hash of the weights: names, shapes, 64 values spread over each tensor."""
@@ -344,39 +286,6 @@ class Model:
                 f"{tensor.dtype}, {tensor.device}"
             )
             raise
-
-    def _runner(self, noise: Prepared) -> Callable[[Tensor], Any]:
-        def run(tensor: Tensor) -> Any:
-            rows = torch.arange(len(tensor))
-            return self.forward(tensor, self.at_home(noise.rows(rows)).others, counted=False)
-
-        return run
-
-    def _like(self, like: Prepared | None) -> tuple[Prepared | None, tuple[int, ...]]:
-        """An input to imitate, and the shape of one row of it."""
-        like = like or self._example
-        shape = tuple(like.tensor.shape[1:]) if like is not None else self.input_shape
-        if shape is None:
-            raise LayerError(
-                f"the input shape of {self.name} is not known yet: prepare a picture first, or "
-                "give Model(..., input_shape=(3, 224, 224))"
-            )
-        return like, shape
-
-    def _key(self, like: Prepared | None) -> tuple[Any, ...]:
-        """What a finding about the layers holds for: the input's shapes, these modules as they are.
-
-        Of a module that is itself and its plain attributes: strides, flags, kernel sizes.
-        """
-        like, shape = self._like(like)
-        others = tuple(tuple(t.shape[1:]) for t in tensors(like.others)) if like else ()
-        parts = tuple((id(part), _plain_attributes(part)) for part in self.module.modules())
-        return (shape, others, hash(parts))
-
-    def _note(self, prepared: Prepared) -> None:
-        """Keep the shape of what was prepared, not the picture."""
-        blank = prepared.tensor.new_zeros(()).expand(1, *prepared.tensor.shape[1:])
-        self._example = Prepared(blank, prepared.others)
 
     def _names(self) -> list[str]:
         return [name for name, _ in self.module.named_modules(remove_duplicate=False) if name]
@@ -419,32 +328,6 @@ class Model:
             f"layer {wanted.name!r} of {self.name} is called {len(calls)} times: "
             f"number {wanted.call} does not exist (they count from 0)"
         )
-
-    def _unambiguous(self, layer: Layer, like: Prepared | None) -> Layer:
-        """Settle by an experiment how a layer is read where two readings fit; once."""
-        if not layer.ambiguous:
-            return layer
-        key = (*self._key(like), str(layer), layer.output)
-        if key not in self._settled:
-            with uncounted():
-                remember(self._settled, key, unambiguous(self, layer, like))
-        return self._settled[key]
-
-
-def remember(known: dict[Any, Any], key: Any, value: Any) -> None:
-    """Keep a finding, and no more than the latest few."""
-    known[key] = value
-    while len(known) > MOST_REMEMBERED:
-        known.pop(next(iter(known)))
-
-
-def _plain_attributes(part: nn.Module) -> tuple[Any, ...]:
-    plain = (int, float, bool, str, tuple)
-    return tuple(
-        str(value)
-        for name, value in part.__dict__.items()
-        if type(value) in plain and name != "training"
-    )
 
 
 def is_model_input(pictures: Any) -> bool:

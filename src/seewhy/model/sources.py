@@ -18,14 +18,16 @@ from seewhy.model.model import Model
 from seewhy.model.prepare import Preprocess
 
 
-def demo() -> Model:
-    """Return the model of the generated world."""
+def demo(name: str = "object", trained: bool = True) -> Model:
+    """Return a model of the generated world; the one that names shapes is called "demo"."""
     from seewhy.data import world
 
+    module = world.load_network(name, trained=trained)
     size, classes = world.SIZE, world.CLASSES
     preprocess = Preprocess(size, mean=world.MEAN, std=world.STD)
     shape = (3, size, size)
-    return Model(world.load_network("object"), preprocess, classes, name="demo", input_shape=shape)
+    called = "demo" if name == "object" else f"demo/{name}"
+    return Model(module, preprocess, classes, name=called, input_shape=shape)
 
 
 def _torchvision(name: str, trained: bool) -> Model:
@@ -133,6 +135,7 @@ def _near(name: str, known: list[str]) -> str:
 
 
 SOURCES: dict[str, Callable[[str, bool], Model]] = {
+    "demo": demo,
     "torchvision": _torchvision,
     "timm": _timm,
     "hf": _huggingface,

@@ -113,7 +113,7 @@ def _fitting(model: Model, layer: Layer, prepared: Prepared) -> tuple[Plan, Capt
     A plan fits if it gives the first picture's outputs back from the picture's own activations.
     """
     for again in (False, True):
-        plan = model.plan(layer, prepared, again=again)
+        plan = model.findings.plan(layer, prepared, again=again)
         capture = _capture(model, plan, prepared)
         if plan.mode is Mode.FULL:
             break
