@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
+from operator import is_not
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,6 +25,7 @@ class _Holding:
         self.depth = 0
 
 
+_EMPTY: dict[str, Any] = {}
 _holdings: WeakKeyDictionary[nn.Module, _Holding] = WeakKeyDictionary()
 _ours = threading.Lock()
 
@@ -141,7 +143,7 @@ def _restored(parts: list[nn.Module]) -> Iterator[None]:
     own = [part for part in parts if hookable(part)]
     attributes = [(part.__dict__, dict(part.__dict__)) for part in own]
     attributes += [
-        (value, dict(value))
+        (value, dict(value) if value else _EMPTY)
         for part in own
         for value in part.__dict__.values()
         if isinstance(value, dict)
@@ -162,7 +164,8 @@ def _restored(parts: list[nn.Module]) -> Iterator[None]:
         yield
     finally:
         for now, before in attributes:
-            if len(now) != len(before) or any(now.get(k, now) is not v for k, v in before.items()):
+            same = len(now) == len(before) and not any(map(is_not, now.values(), before.values()))
+            if not same or now.keys() != before.keys():
                 now.clear()
                 now.update(before)
         for value, items in lists:

@@ -74,6 +74,7 @@ class Plan:
     target_items: list[_Item]
     skips: dict[tuple[nn.Module, int], _Skip]
     needs_input: bool
+    overwrites: bool
     mode: Mode = Mode.CUT
 
 
@@ -161,6 +162,7 @@ def make_plan(model: Model, layer: Layer, two: Trace, three: Trace, noise: Prepa
         target_items=items(target),
         skips={(c.module, c.number): _Skip(items(c), _inside(two, c)) for c in before},
         needs_input=needs_input or two.input_overwritten,
+        overwrites=target.overwritten,
     )
     for mode in Mode if model.offers.batch is None else (Mode.FULL,):
         plan.mode = mode
@@ -252,7 +254,7 @@ def _run(
         like = output if alone else _select(output, plan.target_items, rows, Mode.ZEROS)
         own = float_tensors(like)[plan.layer.output]
         new = plan.layer.reading.restore(given.to(own.dtype), own)
-        return put(like, {plan.layer.output: new.clone()})  # a network may write into it
+        return put(like, {plan.layer.output: new.clone() if plan.overwrites else new})
 
     if plan.mode is Mode.FULL:
         return _run_full(model, plan, prepared, given, rows)

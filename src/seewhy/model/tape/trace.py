@@ -34,12 +34,19 @@ class Call:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     edges: list[GradientEdge | None] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
 
     @property
     def floats(self) -> list[tuple[Tensor, GradientEdge | None]]:
         """Its floating-point outputs with their edges."""
         pairs = zip(self.outputs, self.edges, strict=True)
         return [(tensor, edge) for tensor, edge in pairs if tensor.is_floating_point()]
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether any of its outputs was changed in place after it had returned."""
+        pairs = zip(self.outputs, self.versions, strict=True)
+        return any(tensor._version != version for tensor, version in pairs)
 
     @property
     def ancestors(self) -> list[Call]:
@@ -102,6 +109,7 @@ def trace(module: nn.Module, forward: Callable[[Tensor], Any], tensor: Tensor) -
         call = open_calls.pop()
         call.end, call.plain = clock, isinstance(output, Tensor)
         call.outputs = tensors(output)
+        call.versions = [found._version for found in call.outputs]
         call.edges = [get_gradient_edge(t) if t.requires_grad else None for t in call.outputs]
 
     handles = []
