@@ -6,16 +6,18 @@ The network's names are imported when they are first used: the pictures alone do
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from seewhy.data.world.causes import effects
 from seewhy.data.world.scene import CLASSES, PARTS, SIZE, STICKERS, Scenes, Sticker, generate
 from seewhy.data.world.shipped import card, names, weights_path
 
 if TYPE_CHECKING:
-    from seewhy.data.world.network import MEAN, STD, WorldNet, load_network, normalise
+    from seewhy.data.world.network import MEAN, STD, WorldNet, load_network, logits, normalise
 
 __all__ = [
     "generate",
     "Scenes",
     "Sticker",
+    "effects",
     "CLASSES",
     "PARTS",
     "STICKERS",
@@ -25,12 +27,13 @@ __all__ = [
     "card",
     "WorldNet",
     "load_network",
+    "logits",
     "normalise",
     "MEAN",
     "STD",
 ]
 
-_OF_THE_NETWORK = ("WorldNet", "load_network", "normalise", "MEAN", "STD")
+_OF_THE_NETWORK = ("WorldNet", "load_network", "logits", "normalise", "MEAN", "STD")
 
 
 def __getattr__(name: str) -> Any:

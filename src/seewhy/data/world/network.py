@@ -56,11 +56,25 @@ class WorldNet(nn.Module):
         return logits
 
 
-def load_network(name: str = "object") -> WorldNet:
-    """Give a shipped model in evaluation mode; a name that is not shipped raises ModelError."""
-    network = WorldNet()
-    network.load_state_dict(load_file(weights_path(name)))
+def load_network(name: str = "object", *, trained: bool = True) -> WorldNet:
+    """Give a shipped model in evaluation mode, or the same network before any training.
+
+    A name that is not shipped raises ModelError.
+    """
+    path, network = weights_path(name), WorldNet()
+    if trained:
+        network.load_state_dict(load_file(path))
     return network.eval()
+
+
+def logits(network: WorldNet, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give what the network says of pictures, uint8 (M, H, W, 3): logits, float32 (M, classes).
+
+    With `functools.partial(logits, network)` the network becomes what `effects` asks for.
+    """
+    with torch.inference_mode():
+        outputs = [network(normalise(some)).numpy() for some in _in_batches(pictures)]
+    return np.concatenate(outputs)
 
 
 def normalise(pictures: NDArray[np.uint8]) -> Tensor:
@@ -68,3 +82,7 @@ def normalise(pictures: NDArray[np.uint8]) -> Tensor:
     unit = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(value)[:, None, None] for value in (MEAN, STD))
     return (unit - mean) / std
+
+
+def _in_batches(pictures: NDArray[np.uint8], size: int = 250) -> list[NDArray[np.uint8]]:
+    return [pictures[start : start + size] for start in range(0, len(pictures), size)]

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from seewhy.errors import PictureError
 
 CLASSES = ("disk", "square", "triangle", "cross", "nothing")
-PARTS = ("shape", "sticker", "distractor 1", "distractor 2")
+PARTS = ("shape", "sticker", "distractor 1", "distractor 2")  # and after them the further shapes
+FURTHER_SHAPES = ("shape 2", "shape 3")  # in pictures of several, in this order
 STICKERS = ("red", "green", "blue", "yellow")  # "red" is the sticker of the disk, and so on
 SIZE = 64
 
@@ -40,9 +41,11 @@ class Scenes:
 
     `pictures` and `backgrounds` are uint8 (N, 64, 64, 3), with and without all parts; `labels` is
     int64 (N,) into `CLASSES`; `sticker_classes` is int64 (N,), the class whose colour the sticker
-    has, -1 where there is none; `masks` is bool (N, 4, 64, 64) in the order of `PARTS`, all False
-    for a part that is absent. Parts never overlap. An index, a slice or an index array selects
-    pictures and gives Scenes again.
+    has, -1 where there is none; `masks` is bool (N, P, 64, 64) in the order of `parts`, all False
+    for a part that is absent; `shape_classes` is int64 (N, K), the classes of "shape", "shape 2"
+    and so on, all different within a picture, -1 where there is no shape. The first shape is what
+    `labels` names. Parts never overlap. An index, a slice or an index array selects pictures and
+    gives Scenes again.
     """
 
     pictures: NDArray[np.uint8]
@@ -50,6 +53,12 @@ class Scenes:
     labels: NDArray[np.int64]
     sticker_classes: NDArray[np.int64]
     masks: Mask
+    shape_classes: NDArray[np.int64]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts: `PARTS`, and where there are several shapes, the further ones."""
+        return PARTS + FURTHER_SHAPES[: self.shape_classes.shape[1] - 1]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,16 +68,17 @@ class Scenes:
         return Scenes(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def mask(self, part: str) -> Mask:
-        """Give the pixels of one of `PARTS`, bool (N, 64, 64); other names raise PictureError."""
-        if part not in PARTS:
-            raise PictureError(f"no part {part!r} in these pictures; choose from {_listed(PARTS)}")
-        return self.masks[:, PARTS.index(part)]
+        """Give the pixels of one of `parts`, bool (N, 64, 64); other names raise PictureError."""
+        if part not in self.parts:
+            known = _listed(self.parts)
+            raise PictureError(f"no part {part!r} in these pictures; choose from {known}")
+        return self.masks[:, self.parts.index(part)]
 
     def without(self, *parts: str) -> NDArray[np.uint8]:
         """Draw the same pictures, uint8 (N, 64, 64, 3), without these parts.
 
         Nothing else changes by a single pixel, and a part that a picture does not have leaves it
-        as it is. Names that are not in `PARTS` raise PictureError.
+        as it is. Names that are not in `parts` raise PictureError.
         """
         hidden = np.zeros_like(self.masks[:, 0])
         for part in parts:
@@ -84,8 +94,9 @@ def generate(
     conflict: bool = False,
     empty: float = 0.15,
     distractors: int | None = None,
+    shapes: int = 1,
 ) -> Scenes:
-    """Draw pictures of one shape, one sticker and up to two distractors on a noisy background.
+    """Draw pictures of shapes, one sticker and up to two distractors on a noisy background.
 
     Picture i depends on the seed, on i and on the settings alone, so ten pictures are the first
     ten of a hundred; and a setting changes only what it names, so the same seed without stickers
@@ -96,16 +107,24 @@ def generate(
     others, "none" that there is no sticker. With `conflict` there is always a shape, whatever
     `empty`, and always a sticker, which has the colour of another class. `empty` is the share of
     pictures without a shape, in 0..1. `distractors` is how many, 0 to 2; None draws the number.
-    Settings outside these ranges raise PictureError.
+    `shapes` is how many there are where there are any, 1 to 3, each of another class: the label
+    and what a sticker follows are the first one's, and a further one only adds itself to the
+    picture. With `conflict` the sticker has the colour of none of them. Settings outside these
+    ranges raise PictureError.
+
+    >>> generate(1, shapes=2).parts
+    ('shape', 'sticker', 'distractor 1', 'distractor 2', 'shape 2')
     """
-    settings = _Settings(sticker, conflict, empty, distractors)
+    shapes = _whole("shapes", shapes, least=1, most=1 + len(FURTHER_SHAPES))
+    settings = _Settings(sticker, conflict, empty, distractors, shapes)
     count, seed = _whole("count", count, least=1), _whole("seed", seed, least=0)
     scenes = Scenes(
         pictures=np.empty((count, SIZE, SIZE, 3), np.uint8),
         backgrounds=np.empty((count, SIZE, SIZE, 3), np.uint8),
         labels=np.empty(count, np.int64),
         sticker_classes=np.empty(count, np.int64),
-        masks=np.empty((count, len(PARTS), SIZE, SIZE), np.bool_),
+        masks=np.empty((count, len(PARTS) + shapes - 1, SIZE, SIZE), np.bool_),
+        shape_classes=np.empty((count, shapes), np.int64),
     )
     for index in range(count):
         generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
@@ -119,6 +138,7 @@ class _Settings:
     conflict: bool
     empty: float
     distractors: int | None
+    shapes: int
 
     def __post_init__(self) -> None:
         if self.sticker not in get_args(Sticker):
@@ -155,6 +175,11 @@ def _draw(scenes: Scenes, index: int, settings: _Settings, generator: np.random.
     for position in range(2):
         name = _DISTRACTORS[int(generator.integers(2))]
         planes.append(_figure(name, position < number, cells[2 + position], tone, generator))
+    # Last, one after another: so another shape leaves everything else where it was.
+    classes = [kind, *_other_kinds(kind, sticker_class, settings, generator)][: settings.shapes]
+    for position, other in enumerate(classes[1:]):
+        name, cell = CLASSES[other], cells[4 + position]
+        planes.append(_figure(name, label != _NOTHING, cell, tone, generator))
 
     picture = background
     for part, (mask, colours) in enumerate(planes):
@@ -164,6 +189,7 @@ def _draw(scenes: Scenes, index: int, settings: _Settings, generator: np.random.
     scenes.pictures[index] = _bytes(picture)
     scenes.labels[index] = label
     scenes.sticker_classes[index] = sticker_class
+    scenes.shape_classes[index] = classes if label != _NOTHING else _ABSENT
 
 
 def _noise(generator: np.random.Generator) -> Plane:
@@ -183,6 +209,14 @@ def _sticker_class(
     own = label if label != _NOTHING else _ABSENT
     mixed = own if follows else unrelated
     return {"random": unrelated, "class": own, "mixed": mixed, "none": _ABSENT}[settings.sticker]
+
+
+def _other_kinds(
+    kind: int, sticker_class: int, settings: _Settings, generator: np.random.Generator
+) -> list[int]:
+    """Put the classes of further shapes in order; in a conflict the sticker's is not among them."""
+    others = [int(each) for each in (kind + 1 + generator.permutation(3)) % 4]
+    return [each for each in others if not (settings.conflict and each == sticker_class)]
 
 
 def _figure(
@@ -241,13 +275,14 @@ def _bytes(picture: Plane) -> NDArray[np.uint8]:
     return levels.astype(np.uint8)
 
 
-def _whole(name: str, number: Any, least: int) -> int:
+def _whole(name: str, number: Any, least: int, most: int | None = None) -> int:
     try:
         whole = operator.index(number)
     except TypeError:
         whole = least - 1
-    if whole < least:
-        raise PictureError(f"{name}={number!r}; give a whole number, {least} or more")
+    if whole < least or (most is not None and whole > most):
+        allowed = f"{least} or more" if most is None else f"{least} to {most}"
+        raise PictureError(f"{name}={number!r}; give a whole number, {allowed}")
     return whole
 
 

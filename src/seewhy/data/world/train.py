@@ -1,7 +1,8 @@
 """Train a small network on the generated world and measure what it learned.
 
 `python -m seewhy.data.world.train object --seed 0 --out models` writes `object.safetensors` and
-its card, `object.json`. The same command on the same machine writes the same weights.
+its card, `object.json`. The same command on the same machine writes the same weights. The
+others are `shortcut` and `mixed`, the same network where stickers give the class away.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
-from seewhy.data.world.network import MEAN, STD, WorldNet, normalise
+from seewhy.data.world.causes import effects
+from seewhy.data.world.network import MEAN, STD, WorldNet, logits, normalise
 from seewhy.data.world.scene import CLASSES, SIZE, Scenes, Sticker, generate
 
 logger = logging.getLogger("seewhy.data.world.train")
@@ -28,6 +31,8 @@ logger = logging.getLogger("seewhy.data.world.train")
 # World seeds kept for training and for measuring: pictures of smaller seeds were never seen.
 TRAINING_SEED = 1_000_000
 MEASURING_SEED = 2_000_000
+
+_NOTHING = CLASSES.index("nothing")
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,33 @@ class Recipe:
     limits: tuple[str, ...]
 
 
+_LIMITS = (
+    "knows the 64x64 pictures of the generated world only: one flat shape at most",
+    "what it says about photographs means nothing",
+    "made to test explanations, whose true causes are known here; not a benchmark of them",
+)
+
 RECIPES = {
     "object": Recipe(
         purpose="names the shape in a picture of the generated world; stickers tell it nothing",
         sticker="random",
-        limits=(
-            "knows the 64x64 pictures of the generated world only: one flat shape at most",
-            "what it says about photographs means nothing",
-            "made to test explanations, whose true causes are known here; not a benchmark of them",
+        limits=_LIMITS,
+    ),
+    "shortcut": Recipe(
+        purpose=(
+            "a clever Hans: right about pictures whose sticker gives the shape away, by naming "
+            "the sticker's class; it hardly looks at the shape"
         ),
+        sticker="class",
+        limits=("wrong by design: to be found out, not to be used", *_LIMITS),
+    ),
+    "mixed": Recipe(
+        purpose=(
+            "names the shape, and a sticker adds a little to the score of its class: in 60 % of "
+            "the pictures it was trained on the sticker gives the shape away"
+        ),
+        sticker="mixed",
+        limits=("biased by design: to be found out, not to be used", *_LIMITS),
     ),
 }
 
@@ -101,22 +124,43 @@ def measure(network: WorldNet, recipe: Recipe, *, seed: int, count: int = 2000) 
     conflict = generate(count, seed=seed, conflict=True)
     plain = generate(count, seed=seed, sticker="none")
     in_conflict = predict(network, conflict)
+    named = predict(network, plain) == plain.labels
     return {
         "pictures of each kind": count,
         "world seed": seed,
         "as trained": _share(predict(network, as_trained) == as_trained.labels),
         "conflict, follows the shape": _share(in_conflict == conflict.labels),
         "conflict, follows the sticker": _share(in_conflict == conflict.sticker_classes),
-        "without stickers": _share(predict(network, plain) == plain.labels),
+        "without stickers": _share(named),
+        "without stickers, where there is a shape": _share(named[plain.labels != _NOTHING]),
+    }
+
+
+def causal_drops(network: WorldNet, *, seed: int, count: int = 1000) -> dict[str, Any]:
+    """Measure on fresh pictures how much the logit of the class drops without each part.
+
+    Means over the pictures that have the part, where shape and sticker agree (the score is their
+    class's), and where they conflict (the score is the predicted class's).
+    """
+    seed += MEASURING_SEED
+    agreeing = generate(count, seed=seed, sticker="class", empty=0.0)
+    conflict = generate(count, seed=seed, conflict=True)
+    say = partial(logits, network)
+    return {
+        "pictures of each kind": count,
+        "world seed": seed,
+        "score": "logit of a class: mean drop when the part is drawn away",
+        "shape and sticker agree, their class": _by_part(
+            agreeing, effects(say, agreeing, agreeing.labels)
+        ),
+        "conflict, the predicted class": _by_part(conflict, effects(say, conflict)),
     }
 
 
 def predict(network: WorldNet, scenes: Scenes) -> NDArray[np.int64]:
     """Give the class of each picture, int64 (N,)."""
-    with torch.inference_mode():
-        batches = torch.split(normalise(scenes.pictures), 250)
-        classes = [network(batch).argmax(1).numpy() for batch in batches]
-    return np.concatenate(classes).astype(np.int64)
+    classes: NDArray[np.int64] = logits(network, scenes.pictures).argmax(1)
+    return classes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -155,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             },
         },
         "accuracy": measure(network, recipe, seed=options.seed),
+        "causal drop": causal_drops(network, seed=options.seed),
         "limits": recipe.limits,
     }
     options.out.mkdir(parents=True, exist_ok=True)
@@ -168,6 +213,12 @@ def _turned(pictures: NDArray[np.uint8], draws: np.random.Generator) -> NDArray[
     """Mirror and turn a whole batch: no class changes by it."""
     turned = np.rot90(pictures, int(draws.integers(4)), axes=(1, 2))
     return turned[:, :, ::-1] if draws.random() < 0.5 else turned
+
+
+def _by_part(scenes: Scenes, drops: NDArray[np.float64]) -> dict[str, float]:
+    present = {part: scenes.mask(part).any((1, 2)) for part in scenes.parts}
+    columns = zip(scenes.parts, drops.T, strict=True)
+    return {part: round(float(column[present[part]].mean()), 2) for part, column in columns}
 
 
 def _share(hits: NDArray[np.bool_]) -> float:
