@@ -53,9 +53,14 @@ class Comparison(Explanations):
         return stream.getvalue()
 
     def save(self, path: str | Path, **options: Any) -> list[Path]:
-        """Write the panel (a picture's ending), the table (.md, .csv), or all into a folder."""
+        """Write the panel (as a picture), table (.md, .csv), page (.html), or all into a folder."""
         path = Path(path).expanduser()
         text = {".md": self.markdown, ".csv": self.csv}.get(path.suffix.lower())
+        if path.suffix.lower() == ".html":
+            from seewhy.draw.report import save_page
+            from seewhy.report import of_comparison
+
+            return [save_page(of_comparison(self), path)]
         if text is not None:
             return [write_whole(path, text().encode())]
         written = super().save(path, **options)

@@ -78,7 +78,7 @@ class Explanation(Result):
         give (T, H, W). Raises PictureError where the map has no space.
         """
         sign = sign or self._without_sign(self.display)
-        seen: np.ndarray = np.nan_to_num(self._drawn(sign, saturated=0.0), nan=0.0)
+        seen: np.ndarray = np.nan_to_num(self.drawn(sign, saturated=0.0), nan=0.0)
         return seen
 
     def overlay(
@@ -95,7 +95,7 @@ class Explanation(Result):
         sign = sign or self.display
         return overlay(
             self._canvas(),
-            self._drawn(sign),
+            self.drawn(sign),
             colormap=colormap,
             opacity=opacity,
             signed=sign == "signed",
@@ -124,7 +124,7 @@ class Explanation(Result):
                 "why.heatmap(), which is (T, H, W)"
             )
         if view == "heatmap":
-            return heatmap_image(self._drawn(sign), colormap=colormap, signed=sign == "signed")
+            return heatmap_image(self.drawn(sign), colormap=colormap, signed=sign == "signed")
         if view == "mask":
             return mask_out(self._canvas(), self.heatmap(self._without_sign(sign)), keep=keep)
         if view == "panel":
@@ -132,6 +132,15 @@ class Explanation(Result):
         raise PictureError(
             f"there is no view {view!r}: use 'overlay', 'heatmap', 'mask' or 'panel'"
         )
+
+    def save(self, path: str | Path, **options: Any) -> Path:
+        """Write the explanation to a file: as `Result.save`, or a page (.html) to open or mail."""
+        if Path(path).suffix.lower() == ".html":
+            from seewhy.draw.report import save_page
+            from seewhy.report import of_explanations
+
+            return save_page(of_explanations([self]), Path(path).expanduser())
+        return super().save(path, **options)
 
     def table(self) -> str:
         """Return the prediction as a Markdown table: rank, class, number, probability."""
@@ -174,8 +183,8 @@ class Explanation(Result):
             )
         return (relevance.abs() if sign == "absolute" else relevance).sum(0)
 
-    def _drawn(self, sign: Sign, saturated: float = SATURATED) -> np.ndarray:
-        """The map on the original, scaled to 0..1 or -1..1; NaN where the model saw nothing.
+    def drawn(self, sign: Sign, saturated: float = SATURATED) -> np.ndarray:
+        """Return the map as it is drawn: on the original, 0..1 or -1..1, NaN where unseen.
 
         saturated: the share of the map's own places that may reach the end of the scale together.
         """
@@ -308,11 +317,16 @@ class Explanations(Sequence[Explanation]):
         return joined
 
     def save(self, path: str | Path, **options: Any) -> list[Path]:
-        """Write a panel (a picture's ending), or each explanation into a folder as .png and .npz.
+        """Write a panel (as a picture), a page (.html), or each into a folder as .png and .npz.
 
         Names come from the pictures; equal names are numbered. Returns what was written.
         """
         path = Path(path).expanduser()
+        if path.suffix.lower() == ".html":
+            from seewhy.draw.report import save_page
+            from seewhy.report import of_explanations
+
+            return [save_page(of_explanations(self), path)]
         if path.suffix:
             if path.suffix.lower() in (".npz", ".json"):
                 raise SaveError(

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from seewhy.cli.screen import Screen
-from seewhy.cli.work import as_data, as_json, failure_data, in_words
+from seewhy.cli.work import as_data, as_json, failure_data
 from seewhy.explanation import Explanation, Failure
+from seewhy.report import check_in_words
 
 
 class Answers:
@@ -27,7 +28,7 @@ class Answers:
         where = f" at {', '.join(why.layers)}" if why.layers else ""
         screen.line(f"  explained: {why.target} (score {why.score:.4g}) by {why.method}{where}")
         for name, value in why.checks.items():
-            screen.line(f"  check: {in_words(name, value)}")
+            screen.line(f"  check: {check_in_words(name, value)}")
         for file in files:
             screen.line(f"  saved: {file}")
 

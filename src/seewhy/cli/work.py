@@ -18,10 +18,6 @@ from seewhy.explanation import Explanation, Failure
 
 STDIN = "stdin"
 
-_CHECKS = {
-    "completeness gap": "the map adds up to the change of the score, but for {:.2%} of it",
-}
-
 
 def find_sources(images: Sequence[str]) -> tuple[list[Any], list[Failure]]:
     """Return the single pictures behind paths, folders, patterns, addresses and "-"."""
@@ -103,11 +99,6 @@ def failure_data(failure: Failure) -> dict[str, str]:
 def as_json(data: Any, indent: int | None = 2) -> str:
     """Return JSON that any reader takes: ASCII, without NaN."""
     return json.dumps(data, indent=indent, allow_nan=False)
-
-
-def in_words(name: str, value: float) -> str:
-    """Say what a check found."""
-    return _CHECKS[name].format(value) if name in _CHECKS else f"{name} {value:.3g}"
 
 
 def described(failure: Failure) -> str:

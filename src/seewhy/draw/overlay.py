@@ -42,7 +42,7 @@ def overlay(
     values = _checked(heat, signed=signed)
     photo = _pixels(picture, values)
     colors = colorize(values, colormap, signed=signed)
-    weight = opacity * _strength(values, signed=signed) * colors[..., 3]
+    weight = opacity * strength(values, signed=signed) * colors[..., 3]
     blended = photo + weight[..., None] * (255 * colors[..., :3] - photo)
     unseen = np.isnan(values)
     if unseen.any():
@@ -135,7 +135,7 @@ def _pixels(picture: Image.Image, heat: NDArray[np.float32]) -> NDArray[np.float
     return np.asarray(picture.convert("RGB"), dtype=np.float32)
 
 
-def _strength(heat: NDArray[np.float32], *, signed: bool) -> NDArray[np.float32]:
+def strength(heat: NDArray[np.float32], *, signed: bool) -> NDArray[np.float32]:
     """Return how strongly each place is coloured, 0..1, growing with |heat|.
 
     A smooth step over a root: flat at 0, so that faint noise leaves the picture clean, and steep
