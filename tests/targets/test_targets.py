@@ -823,3 +823,15 @@ def test_integrated_gradients_of_any_target_sum_to_its_change(model, net, pictur
     found = sw.explain(model, pictures, target, "integrated-gradients:steps=200")
     for each in found:
         assert each.checks["completeness gap"] < 0.02
+
+
+def test_the_probability_of_one_output_is_its_sigmoid():
+    net, pictures = nn.Sequential(nn.Flatten(), nn.Linear(12, 1)).eval(), torch.randn(4, 3, 2, 2)
+    logits = net(pictures)[:, 0].detach()
+    for target, expected in (
+        (Probability(1), logits.sigmoid()),
+        (Probability(0), 1 - logits.sigmoid()),
+        (LogProbability(1), logits.sigmoid().log()),
+    ):
+        found = sw.explain(net, pictures, target, "gradient")
+        torch.testing.assert_close(torch.tensor([each.score for each in found]), expected)

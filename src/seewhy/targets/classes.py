@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ class Class(Target):
 
     spec: int | str | None = None
 
+    pair: ClassVar[float] = 1.0
+    """What one logit z is as two: (-z, z), or (-z/2, z/2), whose softmax is its sigmoid."""
+
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:
         """Bind to the pictures; see the class."""
         scores = class_scores(outcome)
@@ -36,7 +40,8 @@ class Class(Target):
 
         def read(later: Outcome, rows: Tensor) -> Tensor:
             chosen = numbers.to(later.main.device)[rows.to(later.main.device)]
-            return self.transform(class_scores(later), softmaxed).gather(1, chosen[:, None])[:, 0]
+            scores = self.transform(class_scores(later, self.pair), softmaxed)
+            return scores.gather(1, chosen[:, None])[:, 0]
 
         names = tuple(self.describe(name_of(n, labels), softmaxed) for n in numbers.tolist())
         return Bound(read, names)
@@ -52,7 +57,9 @@ class Class(Target):
 
 @dataclass(frozen=True)
 class Probability(Class):
-    """The probability of a class, after the softmax."""
+    """The probability of a class, after the softmax; of one output its sigmoid."""
+
+    pair: ClassVar[float] = 0.5
 
     def transform(self, scores: Tensor, softmaxed: bool) -> Tensor:
         """Softmax, unless the network has done it."""
@@ -66,6 +73,8 @@ class Probability(Class):
 @dataclass(frozen=True)
 class LogProbability(Class):
     """The logarithm of the probability of a class."""
+
+    pair: ClassVar[float] = 0.5
 
     def transform(self, scores: Tensor, softmaxed: bool) -> Tensor:
         """Log-softmax, of probabilities where the network gives those."""
@@ -141,8 +150,8 @@ class Regression(Target):
         return Bound(read, (f"output {self.output}",) * len(main))
 
 
-def class_scores(outcome: Outcome) -> Tensor:
-    """Return the class scores (N, K) of an outcome; one logit z becomes (-z, z).
+def class_scores(outcome: Outcome, pair: float = 1.0) -> Tensor:
+    """Return the class scores (N, K) of an outcome; one logit z becomes (-z, z) times `pair`.
 
     Raises TargetError where the model has no class head.
     """
@@ -152,7 +161,7 @@ def class_scores(outcome: Outcome) -> Tensor:
         what = "it gives boxes" if detects(outcome.outputs) else shape
         raise TargetError(f"this model has no class scores: {what}. {_fitting(outcome)}")
     scores = main.reshape(len(main), -1)
-    return torch.cat([-scores, scores], dim=1) if scores.shape[1] == 1 else scores
+    return torch.cat([-scores, scores], dim=1) * pair if scores.shape[1] == 1 else scores
 
 
 def _fitting(outcome: Outcome) -> str:
