@@ -25,6 +25,8 @@ test-all: $(VENV)/dev ## every test
 	$(BIN)/pytest -n 2
 
 bench: $(VENV)/dev ## measure against the published packages, into docs/benchmarks.md
+	$(PIP) pandas cachetools
+	$(PIP) --no-deps quantus
 	$(BIN)/python -m benchmarks
 
 format: $(VENV)/dev

@@ -1,0 +1,224 @@
+"""Evaluating: controls, intervals, the table."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from PIL import Image
+
+import seewhy as sw
+from seewhy.data import world
+from seewhy.errors import MethodError, NoAnswerError, PictureError
+from seewhy.methods import Attribution, Method, methods, perform
+from seewhy.targets import Class, Score
+from seewhy.trust import (
+    CONTROLS,
+    SRG,
+    Case,
+    Centre,
+    GridPG,
+    Maps,
+    PointingGame,
+    Random,
+    RelevanceMass,
+    Sobel,
+    bootstrap,
+    bootstrap_difference,
+    evaluate,
+)
+
+QUICK = (SRG(patch=16), RelevanceMass())
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return world.generate(12, seed=5, conflict=True)
+
+
+@pytest.fixture(scope="module")
+def pictures(scenes):
+    return [Image.fromarray(each) for each in scenes.pictures]
+
+
+@pytest.fixture(scope="module")
+def table(demo, scenes, pictures):
+    return evaluate(
+        demo, pictures, ["grad-cam", "layer-cam:layer=halve"], scenes.mask("shape"), QUICK
+    )
+
+
+# ---------------------------------------------------------------------- controls
+
+
+def attribute(how, model, prepared, seed=0):
+    score = Score([Class(None)] * len(prepared), model, prepared)
+    return perform(how, model, prepared, score, sw.Run(seed=seed))
+
+
+@pytest.mark.parametrize("how", [*CONTROLS, Random(blur=0.1)], ids=str)
+def test_controls_run_as_methods_and_ask_the_model_nothing(demo, pictures, how):
+    prepared = demo.prepare(pictures[:3])
+    found = attribute(how, demo, prepared)
+    assert found.relevance.shape == (3, 1, 64, 64)
+    assert found.passes.forwards == found.passes.backwards == 0
+    assert float(found.relevance.min()) >= 0
+    alone = attribute(how, demo, prepared.rows([2])).relevance
+    torch.testing.assert_close(alone[0], found.relevance[2])
+    assert how.name not in methods()
+
+
+def test_sobel_finds_an_edge_and_the_centre_is_in_the_centre(demo):
+    step = torch.zeros(1, 3, 64, 64)
+    step[..., 32:] = 1
+    prepared = demo.prepare(step)
+    edges = attribute(Sobel(), demo, prepared).relevance[0, 0]
+    assert edges.argmax(1).unique().tolist() == [31]
+    assert edges[5, 31] == edges[5, 32] == 4
+    assert edges.count_nonzero() == 2 * 64
+    blob = attribute(Centre(), demo, prepared).relevance[0, 0]
+    assert divmod(int(blob.argmax()), 64) in {(y, x) for y in (31, 32) for x in (31, 32)}
+    torch.testing.assert_close(blob, blob.flip(0, 1))
+
+
+def test_random_follows_the_seed(demo, pictures):
+    prepared = demo.prepare(pictures[:1])
+    one, two = (attribute(Random(), demo, prepared, seed).relevance for seed in (0, 1))
+    assert not torch.equal(one, two)
+
+
+# ---------------------------------------------------------------------- intervals
+
+
+def test_the_bootstrap_covers_the_mean_as_often_as_it_says():
+    """100 samples of 50 normal numbers: at the level .9, about 90 intervals hold the mean."""
+    inside = 0
+    for seed in range(100):
+        values = torch.randn(50, generator=torch.Generator().manual_seed(seed))
+        _, low, high = bootstrap(values, level=0.9, seed=seed)
+        inside += low <= 0 <= high
+    assert 80 <= inside <= 97
+
+
+def test_the_bootstrap_leaves_nan_out_and_the_random_state_alone():
+    values, state = torch.randn(20), torch.random.get_rng_state()
+    gaps = torch.cat([values, torch.full((5,), math.nan)])
+    assert bootstrap(values) == bootstrap(gaps)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert bootstrap(values) != bootstrap(values, seed=1)
+    assert all(math.isnan(each) for each in bootstrap(gaps[20:]))
+    one = bootstrap(torch.tensor([2.0]))
+    assert one.mean == 2
+    assert math.isnan(one.low)
+
+
+def test_pairs_are_surer_than_their_parts():
+    base = torch.randn(40) * 10
+    found = bootstrap_difference(base + 1 + 0.01 * torch.randn(40), base)
+    assert 0.98 < found.low < found.high < 1.02
+    apart = bootstrap(base)
+    assert apart.high - apart.low > 1
+    with pytest.raises(MethodError):
+        bootstrap_difference(base, base[:3])
+    with pytest.raises(MethodError):
+        bootstrap(base, level=1.5)
+
+
+# ---------------------------------------------------------------------- the table
+
+
+def test_methods_that_see_beat_controls_that_do_not(table):
+    """On pictures of the generated world, for its model that follows the shape."""
+    for metric in table.metrics:
+        assert table.beats_controls("layer-cam:layer=halve", metric)
+        assert not table.beats_controls("random", metric)
+
+
+def test_the_table_says_what_was_measured(table):
+    assert table.methods == ("grad-cam", "layer-cam:layer=halve", "sobel", "centre", "random")
+    assert table.metrics == ("srg:patch=16", "relevance mass")
+    assert [row["method"] for row in table.rows()][-1] == "random (control)"
+    assert "srg:patch=16 ↑" in table.markdown()
+    assert table.costs["grad-cam"].forwards == 1
+    assert table.costs["sobel"].forwards == 0
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    found = table.interval("grad-cam", "relevance mass")
+    assert float(rows[0]["relevance mass low"]) == found.low < found.mean < found.high
+    data = json.loads(table.json())
+    values = data["methods"]["grad-cam"]["metrics"]["relevance mass"]["values"]
+    torch.testing.assert_close(
+        torch.tensor(values).double(), table.values["grad-cam"]["relevance mass"]
+    )
+
+
+def test_values_do_not_depend_on_the_batch(demo, scenes, pictures, table):
+    again = evaluate(
+        demo, pictures[:5], ["grad-cam"], list(scenes.mask("shape"))[:5], QUICK, batch=2
+    )
+    for metric in again.metrics:
+        for name in again.methods:
+            torch.testing.assert_close(
+                again.values[name][metric], table.values[name][metric][:5], atol=1e-4, rtol=1e-4
+            )
+
+
+def test_values_are_those_of_the_metric_itself(demo, scenes, pictures, table):
+    prepared = demo.prepare(pictures)
+    case = Case.of(demo, prepared, masks=scenes.mask("shape"))
+    maps = Maps(attribute(sw.GradCAM(), demo, prepared).relevance, sw.GradCAM().display)
+    torch.testing.assert_close(
+        RelevanceMass().measure(case, maps), table.values["grad-cam"]["relevance mass"]
+    )
+
+
+@dataclass(frozen=True)
+class Picky(Method):
+    """Answers only for pictures that are bright on the left."""
+
+    def attribute(self, model, prepared, score, run):
+        if bool((prepared.tensor[..., 0].mean((1, 2)) < 0).any()):
+            raise NoAnswerError("too dark: give a brighter one")
+        return Attribution(prepared.tensor)
+
+
+Picky.name = "picky"
+
+
+def test_a_picture_without_an_answer_is_nan_and_the_others_count(demo):
+    inputs = torch.randn(4, 3, 64, 64)
+    inputs[..., 0] = torch.tensor([1.0, -1.0, 1.0, 1.0]).view(4, 1, 1)
+    found = evaluate(demo, inputs, [Picky()], metrics=[SRG(patch=32)])
+    assert found.values["picky"]["srg:patch=32"].isnan().tolist() == [False, True, False, False]
+
+
+def test_a_method_that_does_not_apply_is_named(demo, pictures):
+    found = evaluate(
+        demo, pictures[:2], ["gradient", "grad-cam:layer=nowhere"], metrics=[SRG(patch=32)]
+    )
+    assert [name for name, _ in found.failures] == ["grad-cam:layer=nowhere"]
+    assert "does not apply" in found.markdown()
+    with pytest.raises(sw.errors.LayerError):
+        evaluate(demo, pictures[:2], ["grad-cam:layer=nowhere"], metrics=[SRG(patch=32)])
+
+
+def test_the_grid_pointing_game_stands_in_the_table(demo, pictures):
+    found = evaluate(demo, pictures, ["grad-cam"], metrics=[GridPG()], controls=[Centre()])
+    assert found.metrics == ("grid pointing game",)
+    assert found.interval("centre", "grid pointing game").mean == pytest.approx(0.25)
+    assert found.beats_controls("grad-cam", "grid pointing game")
+
+
+def test_what_makes_no_sense_is_refused(demo, scenes, pictures):
+    with pytest.raises(MethodError, match="nothing to evaluate"):
+        evaluate(demo, pictures, [])
+    with pytest.raises(MethodError, match="twice"):
+        evaluate(demo, pictures, ["gradient", "gradient"])
+    with pytest.raises(MethodError, match="masks="):
+        evaluate(demo, pictures, ["gradient"], metrics=[PointingGame()])
+    with pytest.raises(PictureError, match="masks for"):
+        evaluate(demo, pictures, ["gradient"], scenes.mask("shape")[:3])
+    with pytest.raises(MethodError, match="was not measured"):
+        evaluate(demo, pictures[:1], ["gradient"], metrics=[SRG(patch=32)]).interval("a", "b")
