@@ -50,17 +50,16 @@ def measure(*, quick: bool) -> Section:
         held = interleaved(sides, rounds)
     ratio_rows(section, held, "held", list(sides))
     ratio_rows(section, apart, "alone", ["forward", "layer4 alone"])
-    section.at_least(
-        "replay from layer4, held",
-        held.ratio("forward", "layer4"),
-        200,
-        "x faster",
-        held.spread("forward", "layer4"),
+    for what, times, side in (("held", held, "layer4"), ("alone", apart, "layer4 alone")):
+        section.at_least(
+            f"replay from layer4, {what}",
+            times.ratio("forward", side),
+            200,
+            "x faster",
+            times.spread("forward", side),
+        )
+    section.measured(
+        "replay from layer3, held",
+        f"{held.ratio('forward', 'layer3'):.3g} x faster ({held.spread('forward', 'layer3')})",
     )
-    for what, times, side in (
-        ("layer4, alone", apart, "layer4 alone"),
-        ("layer3, held", held, "layer3"),
-    ):
-        ratio, spread = times.ratio("forward", side), times.spread("forward", side)
-        section.measured(f"replay from {what}", f"{ratio:.3g} x faster ({spread})")
     return section
