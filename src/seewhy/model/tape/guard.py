@@ -18,11 +18,11 @@ from seewhy.errors import MethodError, ModelError, warn
 
 
 class _Holding:
-    """Who holds a module: a re-entrant lock, and how often its holder has entered."""
+    """Who holds a module: a re-entrant lock, the thread that guards it as a whole."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.depth = 0
+        self.holder: int | None = None
 
 
 _EMPTY: dict[str, Any] = {}
@@ -44,26 +44,29 @@ def guard(
     dtype. Raises ModelError for a network whose shapes are not known yet, MethodError where weights
     that cannot be lent would have to be.
     """
+    me = threading.get_ident()
+    known = _holdings.get(module)
+    if known is not None and known.holder == me:
+        yield  # an outer guard of this thread has done it all
+        return
     parts = everything(module)
     with _ours:
         holdings = [_holdings.setdefault(part, _Holding()) for part in parts]
     with ExitStack() as stack:
         for holding in sorted(holdings, key=id):  # one order for all: no deadlock
             stack.enter_context(holding.lock)
-        own = holdings[0]
-        if own.depth == 0:
-            _check(parts, device, dtype)
-            stack.enter_context(_restored(parts))
-            _evaluate(parts, type(module).__name__)
-            stack.enter_context(_lent_weights(parts, device, dtype))
-            stack.enter_context(_eager())
-            kind = device if device is not None else home(module)[0]
-            stack.enter_context(torch.autocast(kind.type, enabled=False))
-        own.depth += 1
+        _check(parts, device, dtype)
+        stack.enter_context(_restored(parts))
+        _evaluate(parts, type(module).__name__)
+        stack.enter_context(_lent_weights(parts, device, dtype))
+        stack.enter_context(_eager())
+        kind = device if device is not None else home(module)[0]
+        stack.enter_context(torch.autocast(kind.type, enabled=False))
+        holdings[0].holder = me
         try:
             yield
         finally:
-            own.depth -= 1
+            holdings[0].holder = None
 
 
 @contextmanager
@@ -164,6 +167,8 @@ def _restored(parts: list[nn.Module]) -> Iterator[None]:
         yield
     finally:
         for now, before in attributes:
+            if not now and not before:
+                continue
             same = len(now) == len(before) and not any(map(is_not, now.values(), before.values()))
             if not same or now.keys() != before.keys():
                 now.clear()
@@ -200,6 +205,8 @@ def _tables(parts: list[nn.Module]) -> list[dict[str, Any]]:
 
 
 def _fits(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None) -> bool:
+    if device is None and dtype is None:
+        return not tensor.is_inference()
     floating = dtype if tensor.is_floating_point() else None
     same = device in (None, tensor.device) and floating in (None, tensor.dtype)
     return same and not tensor.is_inference()
