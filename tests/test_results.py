@@ -17,8 +17,8 @@ from torch import nn
 
 import seewhy as sw
 from seewhy.comparison import Comparison
-from seewhy.errors import LayerError, MethodError, PictureError, SaveError, SeewhyWarning
-from seewhy.explanation import Explanation, Explanations, Failure, file_names
+from seewhy.errors import Failure, LayerError, MethodError, PictureError, SaveError, SeewhyWarning
+from seewhy.explanation import Explanation, Explanations, file_names
 from seewhy.model.geometry import Geometry
 from seewhy.model.predictions import Prediction
 from seewhy.model.tape.passes import Passes

@@ -12,13 +12,14 @@ from seewhy.comparison import Comparison
 from seewhy.data.images import find_pictures
 from seewhy.errors import (
     CancelledError,
+    Failure,
     MethodError,
     PictureError,
     SeewhyError,
     TargetError,
     warn,
 )
-from seewhy.explanation import Explanation, Explanations, Failure
+from seewhy.explanation import Explanation, Explanations
 from seewhy.methods import Method, as_method
 from seewhy.model.layers import LayerSpec
 from seewhy.model.load import load

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from seewhy.draw import markdown, write_whole
-from seewhy.explanation import Explanation, Explanations, Failure
+from seewhy.errors import Failure
+from seewhy.explanation import Explanation, Explanations
 
 
 class Comparison(Explanations):

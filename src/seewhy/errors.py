@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -51,6 +52,17 @@ class MissingDependencyError(SeewhyError, ImportError):
 
 class CancelledError(SeewhyError):
     """The work was cancelled by its caller."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One of several, such as a picture or a method, that failed where the others did not."""
+
+    source: str
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.error}"
 
 
 class SeewhyWarning(UserWarning):

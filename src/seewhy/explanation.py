@@ -24,7 +24,7 @@ from seewhy.draw import (
     save_image,
     to_png_bytes,
 )
-from seewhy.errors import PictureError, SaveError, warn
+from seewhy.errors import Failure, PictureError, SaveError, warn
 from seewhy.model.geometry import Geometry
 from seewhy.model.predictions import Prediction
 from seewhy.model.tape.passes import Passes
@@ -247,17 +247,6 @@ class Explanation(Result):
         data["passes"] = Passes(**data["passes"])
         relevance = torch.from_numpy(arrays["relevance"])
         return cls(relevance=relevance, picture=picture, geometry=geometry, **data)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A picture that could not be explained, and why."""
-
-    source: str
-    error: Exception
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.error}"
 
 
 class Explanations(Sequence[Explanation]):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from seewhy.comparison import Comparison
-    from seewhy.explanation import Explanation, Failure
+    from seewhy.errors import Failure
+    from seewhy.explanation import Explanation
 
 CHECKS = {
     "completeness gap": "the map adds up to the change of the score, but for {:.2%} of it",

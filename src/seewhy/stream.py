@@ -7,36 +7,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import (
     CancelledError,
+    Failure,
     LayerError,
     MethodError,
     NoAnswerError,
     NoSpaceError,
-    PictureError,
-    SeewhyError,
     TargetError,
     warn,
 )
-from seewhy.explanation import Explanation, Failure
+from seewhy.explanation import Explanation
 from seewhy.methods import Attribution, Method, as_method, perform
 from seewhy.model.geometry import Geometry
 from seewhy.model.layers import LayerSpec
-from seewhy.model.model import BATCH, Model, is_model_input
+from seewhy.model.model import BATCH, Model
 from seewhy.model.outputs import has_class_head
 from seewhy.model.predictions import predictions
 from seewhy.model.prepare import Prepared, batched
+from seewhy.model.reading import Ready, read_each, sources_of
 from seewhy.model.tape.passes import Passes
-from seewhy.model.tape.trees import row_of
 from seewhy.run import Run, is_number
 from seewhy.targets import Class, LogitSum, Margin, Score, Target, TargetSpec, as_target
 
@@ -60,39 +56,29 @@ def explain_each(
     As `explain`, for many pictures: nothing is kept between batches. top: classes of a prediction.
     """
     run = run or Run()
-    if batch is not None and not (is_number(batch) and batch >= 1):
-        raise MethodError(f"batch is {batch!r}: give a number of pictures, at least 1")
-    sources = _sources(pictures, model)
+    limit = batch_of(model, batch)
+    sources = sources_of(pictures, model)
     targets = _targets_of(target, len(sources))
-    limit = min(batch or BATCH, model.offers.batch or batch or BATCH)
-    order = _Order(method, layer, run, top, model.fingerprint())
-    for start in range(0, len(sources), limit):
-        ready: list[tuple[int, Prepared]] = []
-        for index in range(start, min(start + limit, len(sources))):
-            try:
-                ready.append(
-                    (index, _prepare(model, sources[index], (index, len(sources)), others))
-                )
-            except SeewhyError as error:
-                yield Failure(_name_of(sources[index], index), error)
-        for group in _of_one_shape(ready):
+    order = Order(method, layer, run, top, model.fingerprint())
+    done = 0
+    for group in read_each(model, sources, others, limit):
+        if isinstance(group, Failure):
+            yield group
+            done += 1
+        else:
             rows = [
-                (
-                    prepared,
-                    each.of_picture(index, len(sources), prepared),
-                    _name_of(sources[index], index),
-                )
-                for index, prepared in group
-                for each in targets[index]
+                Row(each, target.of_picture(each.index, len(sources), each.prepared))
+                for each in group
+                for target in targets[each.index]
             ]
             for part in range(0, len(rows), limit):
-                chunk = rows[part : part + limit]
-                yield from _explain_rows(model, chunk, order)
-        run.report(min(start + limit, len(sources)), len(sources), "pictures")
+                yield from explain_rows(model, rows[part : part + limit], order)
+            done += len(group)
+        run.report(done, len(sources), "pictures")
 
 
 @dataclass(frozen=True)
-class _Order:
+class Order:
     """What is the same for all pictures of a stream."""
 
     method: Method | type[Method] | str | None
@@ -102,31 +88,45 @@ class _Order:
     weights: str
 
 
-def _explain_rows(
-    model: Model, rows: list[tuple[Prepared, Target, str]], order: _Order
+@dataclass(frozen=True)
+class Row:
+    """A picture, and what is explained of it."""
+
+    picture: Ready
+    target: Target
+
+
+def explain_rows(
+    model: Model, rows: Sequence[Row], order: Order
 ) -> Iterator[Explanation | Failure]:
-    """Explain rows together; where that fails, one by one, so that one cannot fail the others."""
-    inputs, targets, names = zip(*rows, strict=True)
+    """Explain rows of one input shape together, and yield the answer or the failure of each.
+
+    Where that fails, they are explained one by one, so that one cannot fail the others. What would
+    fail them all is raised: MethodError, LayerError, TargetError, CancelledError.
+    """
     try:
-        yield from list(_explain_batch(model, batched(inputs), targets, names, order))
+        yield from list(_explain_batch(model, rows, order))
     except Exception as error:
         of_all = isinstance(error, MethodError | LayerError | TargetError | CancelledError)
         if of_all and not isinstance(error, NoAnswerError | NoSpaceError):
             raise
         if len(rows) == 1:
-            yield Failure(names[0], error)
+            yield Failure(rows[0].picture.name, error)
             return
         for each in rows:
-            yield from _explain_rows(model, [each], order)
+            yield from explain_rows(model, [each], order)
 
 
-def _explain_batch(
-    model: Model,
-    prepared: Prepared,
-    targets: Sequence[Target],
-    names: Sequence[str],
-    order: _Order,
-) -> Iterator[Explanation]:
+def batch_of(model: Model, batch: int | None) -> int:
+    """Return how many pictures run at a time; MethodError where that is no number above zero."""
+    if batch is not None and not (is_number(batch) and batch >= 1):
+        raise MethodError(f"batch is {batch!r}: give a number of pictures, at least 1")
+    return min(batch or BATCH, model.offers.batch or batch or BATCH)
+
+
+def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> Iterator[Explanation]:
+    prepared = batched([each.picture.prepared for each in rows])
+    targets, names = [each.target for each in rows], [each.picture.name for each in rows]
     how = _method_for(model, order.method, order.layer, prepared)
     began = time.perf_counter()
     with model.held(order.run):
@@ -197,53 +197,6 @@ def _method_for(
     return replace(how, layer=new)  # type: ignore[call-arg]
 
 
-def _prepare(model: Model, source: Any, place: tuple[int, int], others: Any) -> Prepared:
-    """Prepare one of several pictures: place is (its index, their count)."""
-    own = None if others is None else row_of(others, *place)
-    if not is_model_input(source):
-        source = read_picture(source, name=_name_of(source, place[0]))
-    return replace(model.prepare(source), others=own)
-
-
-def _of_one_shape(ready: list[tuple[int, Prepared]]) -> list[list[tuple[int, Prepared]]]:
-    """Group neighbours of one input shape: they share a batch, and the order stays."""
-    groups: list[list[tuple[int, Prepared]]] = []
-    for each in ready:
-        if groups and groups[-1][0][1].tensor.shape == each[1].tensor.shape:
-            groups[-1].append(each)
-        else:
-            groups.append([each])
-    return groups
-
-
-def _sources(pictures: Any, model: Model) -> list[Any]:
-    """The single pictures; of tensors that are model input, rows (1, C, *space)."""
-    if is_model_input(pictures):
-        found = _rows(pictures, model)
-    elif getattr(pictures, "ndim", 0) == 4:
-        found = list(pictures)
-    else:
-        found = []
-        for each in find_pictures(pictures):
-            found += _rows(each, model, whole=True) if is_model_input(each) else [each]
-    if not found:
-        raise PictureError("there are no pictures: give at least one")
-    return found
-
-
-def _rows(pictures: Any, model: Model, *, whole: bool = False) -> list[Any]:
-    """The rows of a floating-point tensor; whole: it may be one input without a batch axis."""
-    tensor = torch.as_tensor(pictures)
-    if whole and tensor.ndim == model.rank:
-        tensor = tensor[None]
-    if tensor.ndim < 2 or (model.rank is not None and tensor.ndim == model.rank):
-        raise PictureError(
-            f"a floating-point tensor is model input with a batch axis, (N, C, *space); this one "
-            f"has the shape {tuple(tensor.shape)}: add the batch axis with [None]"
-        )
-    return [tensor[i : i + 1] for i in range(len(tensor))]
-
-
 def _targets_of(target: Targets, count: int) -> list[list[Target]]:
     """The targets of each picture."""
     given: Any = target
@@ -306,10 +259,3 @@ def _shared(passes: Passes, count: int) -> Passes:
 @cache
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("seewhy", "torch")}
-
-
-def _name_of(source: Any, index: int) -> str:
-    if isinstance(source, str | Path):
-        return str(source)
-    known = source.source if isinstance(source, Picture) else getattr(source, "filename", "")
-    return str(known) or f"picture {index}"

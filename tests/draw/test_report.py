@@ -14,8 +14,8 @@ from PIL import Image
 import seewhy as sw
 from seewhy import report
 from seewhy.draw.report import Card, Layer, Page, Table, render, save_page, where_strongest
-from seewhy.errors import PictureError, SaveError
-from seewhy.explanation import Explanations, Failure
+from seewhy.errors import Failure, PictureError, SaveError
+from seewhy.explanation import Explanations
 
 EVIL = "<script>alert('1')</script>\" onload='x' \N{CAT FACE} \N{HEBREW LETTER ALEF} &amp; \udcff"
 VOID = {"meta", "img", "input", "path", "rect", "link", "br", "hr"}

@@ -7,7 +7,8 @@ from typing import Any
 
 from seewhy.cli.screen import Screen
 from seewhy.cli.work import as_data, as_json, failure_data
-from seewhy.explanation import Explanation, Failure
+from seewhy.errors import Failure
+from seewhy.explanation import Explanation
 from seewhy.report import check_in_words
 
 

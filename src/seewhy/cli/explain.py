@@ -13,7 +13,8 @@ from seewhy.cli.screen import Screen
 
 if TYPE_CHECKING:
     from seewhy.cli.answers import Answers
-    from seewhy.explanation import Explanation, Failure
+    from seewhy.errors import Failure
+    from seewhy.explanation import Explanation
 
 
 @opt.examples(
@@ -123,8 +124,7 @@ def _tell(
     """Save and print each explanation as it comes, then what failed."""
     from seewhy.cli.group import FAILED, INTERRUPTED
     from seewhy.cli.work import described
-    from seewhy.errors import PictureError, SeewhyError
-    from seewhy.explanation import Failure
+    from seewhy.errors import Failure, PictureError, SeewhyError
 
     failures: list[Failure] = []
     count, problem = 0, ""

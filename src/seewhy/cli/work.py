@@ -13,8 +13,8 @@ from typing import Any
 import typer
 
 from seewhy.data.images import find_pictures, read_picture
-from seewhy.errors import PictureError, SeewhyError
-from seewhy.explanation import Explanation, Failure
+from seewhy.errors import Failure, PictureError, SeewhyError
+from seewhy.explanation import Explanation
 
 STDIN = "stdin"
 
