@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seewhy import errors, methods, targets
-    from seewhy.api import compare, explain, summary
+    from seewhy.api import compare, evaluate, explain, summary
     from seewhy.comparison import Comparison
     from seewhy.explanation import Explanation, Explanations
     from seewhy.methods import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seewhy.result import read
     from seewhy.run import Run
     from seewhy.stream import explain_each
+    from seewhy.trust.evaluation import Evaluation
 
 __version__ = "0.1.0"
 
@@ -45,11 +46,13 @@ __all__ = [
     "explain",
     "explain_each",
     "compare",
+    "evaluate",
     "summary",
     "read",
     "Explanation",
     "Explanations",
     "Comparison",
+    "Evaluation",
     "Run",
     "methods",
     "targets",
@@ -67,7 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "seewhy.api": ("compare", "explain", "summary"),
+    "seewhy.api": ("compare", "evaluate", "explain", "summary"),
     "seewhy.comparison": ("Comparison",),
     "seewhy.explanation": ("Explanation", "Explanations"),
     "seewhy.model.labels": ("Labels",),
@@ -78,6 +81,7 @@ _HOMES = {
     "seewhy.result": ("read",),
     "seewhy.run": ("Run",),
     "seewhy.stream": ("explain_each",),
+    "seewhy.trust.evaluation": ("Evaluation",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("methods", "targets", "errors")  # `methods` can be called: it lists them

@@ -1,4 +1,4 @@
-"""The verbs: explain, compare, summary. Each reads like its own recipe."""
+"""The verbs: explain, compare, evaluate, summary. Each reads like its own recipe."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from seewhy.overview import Summary
 from seewhy.run import Progress, Run
 from seewhy.stream import Targets, explain_each
 from seewhy.targets import TargetSpec
+from seewhy.trust import CONTROLS, Evaluation, Masks, MetricSpec, checked
+from seewhy.trust import evaluate as judged
 
 ModelSpec = Model | nn.Module | str
 T = TypeVar("T")
@@ -47,6 +49,7 @@ def explain(
     batch: int | None = None,
     seed: int = 0,
     others: dict[str, Any] | None = None,
+    check: bool = False,
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Explanation | Explanations:
@@ -58,7 +61,9 @@ def explain(
     each picture, or several for one picture (nested for several pictures). method: its name, a
     string with settings, or an instance; None is Grad-CAM, or integrated gradients where no layer
     has space. layer: the method's, in short. others: the model's further inputs by name. batch:
-    pictures at a time. The rest is as for `Run`.
+    pictures at a time. check: remove what the map points at and as much elsewhere, and say in
+    `.trials` and in words whether the score falls more (see `seewhy.trust.RemovalCheck`); it takes
+    40 more forwards. The rest is as for `Run`.
 
     In a list, pictures that fail are left out, warned of, and listed in `.failures`; the errors of
     a single picture are raised: PictureError, TargetError, LayerError, MethodError.
@@ -73,7 +78,15 @@ def explain(
     found: list[Explanation] = []
     failures: list[Failure] = []
     stream = explain_each(
-        model, pictures, target, method, layer=layer, batch=batch, run=run, others=others
+        model,
+        pictures,
+        target,
+        method,
+        layer=layer,
+        batch=batch,
+        run=run,
+        others=others,
+        check=checked if check else None,
     )
     for each in _held(model, run, stream):
         if isinstance(each, Failure):
@@ -129,6 +142,51 @@ def compare(
     if not found:
         raise failures[0].error
     return Comparison(found, failures)
+
+
+def evaluate(
+    model: ModelSpec,
+    pictures: Any,
+    methods: Sequence[Method | type[Method] | str] = COMPARED,
+    masks: Masks = None,
+    metrics: Sequence[MetricSpec] | None = None,
+    *,
+    target: TargetSpec | Sequence[TargetSpec] = None,
+    controls: Sequence[Method] = CONTROLS,
+    device: str | None = None,
+    precision: str | None = None,
+    memory: int | None = None,
+    batch: int | None = None,
+    seed: int = 0,
+    others: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """Judge how far maps can be believed: a table of methods and controls by metrics.
+
+    pictures: several, as for `explain`. masks: where the answer should be, a bool (H, W) of each
+    original picture, or files or a folder of files that are not black there; with masks the
+    pointing game, relevance mass and rank are measured too. metrics: as strings such as
+    "srg:fill=noisy-linear,steps=16" or from `seewhy.trust`; None is SRG with two fills, insertion
+    and deletion. The rest is as for `explain`, and `seewhy.trust.evaluate` says what is raised.
+
+    >>> pictures = [Image.effect_noise((64, 64), each) for each in (20, 60)]
+    >>> found = evaluate("demo", pictures, ["grad-cam"], metrics=["srg:patch=32"])
+    >>> found.methods
+    ('grad-cam', 'sobel', 'centre', 'random')
+    """
+    return judged(
+        as_model(model),
+        pictures,
+        methods,
+        masks,
+        metrics,
+        target=target,
+        controls=controls,
+        batch=batch,
+        others=others,
+        run=Run(device, precision, memory, seed, progress, cancel),
+    )
 
 
 def summary(model: ModelSpec, picture: Any = None) -> Summary:

@@ -29,6 +29,7 @@ from seewhy.model.geometry import Geometry
 from seewhy.model.predictions import Prediction
 from seewhy.model.tape.passes import Passes
 from seewhy.result import Result
+from seewhy.trial import Trial, in_words
 
 SATURATED = 0.005
 
@@ -44,7 +45,8 @@ class Explanation(Result):
     `seewhy.explain` takes. target: what was explained; score: its value for the picture.
     prediction: the model's most probable classes. picture: the original, None for tensors.
     geometry: where the input's places are in it. size: spatial shape of the model's input. layers:
-    where the map was computed. checks: the method's own, by name. passes, seconds: what it cost.
+    where the map was computed. checks: the method's own, by name; trials: what came of removing
+    what the map points at, where that was asked. passes, seconds: what it cost.
     model, weights: the model's name and the hash of its weights. seed, versions: to repeat it.
     """
 
@@ -60,6 +62,7 @@ class Explanation(Result):
     layers: tuple[str, ...] = ()
     display: Sign = "signed"
     checks: dict[str, float] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
     passes: Passes = field(default_factory=Passes)
     seconds: float = 0.0
     model: str = "model"
@@ -160,6 +163,7 @@ class Explanation(Result):
         if self.prediction:
             lines.append("predicted: " + ", ".join(str(each) for each in self.prediction))
         lines += [f"{name}: {value:.3g}" for name, value in self.checks.items()]
+        lines += in_words(self.trials)
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -231,6 +235,7 @@ class Explanation(Result):
         data |= {name: getattr(self, name) for name in ("checks", "seconds", "model", "weights")}
         data |= {"seed": self.seed, "versions": self.versions, "passes": asdict(self.passes)}
         data["prediction"] = [asdict(each) for each in self.prediction]
+        data["trials"] = [asdict(each) for each in self.trials]
         data["geometry"] = None if self.geometry is None else asdict(self.geometry)
         return arrays, data
 
@@ -244,6 +249,7 @@ class Explanation(Result):
             geometry = Geometry(**lists)
         data["size"], data["layers"] = tuple(data["size"]), tuple(data["layers"])
         data["prediction"] = tuple(Prediction(**each) for each in data["prediction"])
+        data["trials"] = tuple(Trial(**each) for each in data.get("trials", ()))
         data["passes"] = Passes(**data["passes"])
         relevance = torch.from_numpy(arrays["relevance"])
         return cls(relevance=relevance, picture=picture, geometry=geometry, **data)

@@ -17,6 +17,7 @@ import numpy as np
 
 from seewhy.draw.report import Card, Layer, Page, Table
 from seewhy.errors import PictureError
+from seewhy.trial import in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def of_comparison(comparison: Comparison) -> Page:
 
 
 def of_methods(
-    maps: Mapping[str, Sequence[Explanation]],
+    maps: Mapping[str, Sequence[Explanation | None]],
     *,
     title: str,
     introduction: Sequence[str] = (),
@@ -77,21 +78,35 @@ def of_methods(
 ) -> Page:
     """Return a page of pictures, each with the maps of several methods, under measured tables.
 
-    maps: by a method's title, its explanations of the same pictures in the same order. truths: for
-    each picture a mask of where the truth is; truth: what that is called.
+    maps: by a method's title, its explanations of the same pictures in the same order, None where
+    there is none. truths: for each picture a mask of where the truth is; truth: what that is
+    called.
     """
     cards = []
     for number, row in enumerate(zip(*maps.values(), strict=True)):
-        card = _card(list(row), list(maps))
-        if truths is not None:
-            layers = [
-                replace(layer, words=[*layer.words, _verdict(why, truths[number], truth)])
-                for layer, why in zip(card.layers, row, strict=True)
-            ]
-            card = replace(card, layers=layers, truth=truths[number])
-        cards.append(card)
-    everything = [each for found in maps.values() for each in found]
+        shown = {name: why for name, why in zip(maps, row, strict=True) if why is not None}
+        if shown:
+            mask = None if truths is None else truths[number]
+            cards.append(card_of(shown, mask, truth))
+    everything = [each for found in maps.values() for each in found if each is not None]
     return Page(title, introduction, cards, tables, _facts(everything), truth=truth)
+
+
+def card_of(
+    maps: Mapping[str, Explanation],
+    mask: NDArray[np.bool_] | None = None,
+    truth: str = "the truth",
+    title: str = "",
+) -> Card:
+    """Return one picture with its maps by name; with a mask, whether each points into it."""
+    card = _card(list(maps.values()), list(maps))
+    if mask is not None:
+        layers = [
+            replace(layer, words=[*layer.words, _verdict(why, mask, truth)])
+            for layer, why in zip(card.layers, maps.values(), strict=True)
+        ]
+        card = replace(card, layers=layers, truth=mask)
+    return replace(card, title=title or card.title)
 
 
 def check_in_words(name: str, value: float) -> str:
@@ -133,12 +148,13 @@ def _layer(why: Explanation, name: str) -> Layer:
         )
     at = f" at {', '.join(why.layers)}" if why.layers and why.layers != ("input",) else ""
     words = [check_in_words(*each) for each in why.checks.items()]
+    words += in_words(why.trials)
     return Layer(
         name=name,
         heat=heat,
         target=_question(why),
         details=why.method + at,
-        words=[each[:1].upper() + each[1:] + "." for each in words],
+        words=[each[:1].upper() + each[1:].rstrip(".") + "." for each in words],
         signed=why.display == "signed",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import version
@@ -36,6 +36,9 @@ from seewhy.model.tape.passes import Passes
 from seewhy.run import Run, is_number
 from seewhy.targets import Class, LogitSum, Margin, Score, Target, TargetSpec, as_target
 
+Check = Callable[[Model, Prepared, Sequence[Target], list[Explanation], Run], list[Explanation]]
+"""(model, pictures, what was explained of each, answers, run) -> answers with what was found."""
+
 Targets = TargetSpec | Sequence[TargetSpec] | Sequence[Sequence[TargetSpec]]
 
 
@@ -50,16 +53,18 @@ def explain_each(
     run: Run | None = None,
     others: dict[str, Any] | None = None,
     top: int = 5,
+    check: Check | None = None,
 ) -> Iterator[Explanation | Failure]:
     """Explain pictures one batch at a time and yield each answer, or why there is none.
 
     As `explain`, for many pictures: nothing is kept between batches. top: classes of a prediction.
+    check: what looks at each batch of answers and adds to them.
     """
     run = run or Run()
     limit = batch_of(model, batch)
     sources = sources_of(pictures, model)
     targets = _targets_of(target, len(sources))
-    order = Order(method, layer, run, top, model.fingerprint())
+    order = Order(method, layer, run, top, model.fingerprint(), check)
     done = 0
     for group in read_each(model, sources, others, limit):
         if isinstance(group, Failure):
@@ -86,6 +91,7 @@ class Order:
     run: Run
     top: int
     weights: str
+    check: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def explain_rows(
     fail them all is raised: MethodError, LayerError, TargetError, CancelledError.
     """
     try:
-        yield from list(_explain_batch(model, rows, order))
+        yield from _explain_batch(model, rows, order)
     except Exception as error:
         of_all = isinstance(error, MethodError | LayerError | TargetError | CancelledError)
         if of_all and not isinstance(error, NoAnswerError | NoSpaceError):
@@ -124,7 +130,8 @@ def batch_of(model: Model, batch: int | None) -> int:
     return min(batch or BATCH, model.offers.batch or batch or BATCH)
 
 
-def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> Iterator[Explanation]:
+def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Explanation]:
+    """The answers of a batch, all of them."""
     prepared = batched([each.picture.prepared for each in rows])
     targets, names = [each.target for each in rows], [each.picture.name for each in rows]
     how = _method_for(model, order.method, order.layer, prepared)
@@ -139,6 +146,7 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> Iterator[
     classes = any(isinstance(each, Class | Margin | LogitSum) for each in targets)
     headed = has_class_head(clean.outputs) and (classes or model.labels is not None)
     tops = predictions(clean.main, model.labels, order.top) if headed else [()] * len(prepared)
+    answers = []
     for row in range(len(prepared)):
         relevance = found.relevance[row].detach().cpu()
         original = prepared.originals[row] if prepared.originals else None
@@ -147,7 +155,7 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> Iterator[
         if geometry is None and prepared.tensor.ndim == 4:
             size = (int(prepared.tensor.shape[2]), int(prepared.tensor.shape[3]))
             geometry = Geometry.stretched(size, size)
-        yield Explanation(
+        answer = Explanation(
             relevance=relevance,
             method=str(how),
             target=score.names[row],
@@ -167,6 +175,10 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> Iterator[
             seed=order.run.seed,
             versions=_versions(),
         )
+        answers.append(answer)
+    if order.check is not None:
+        return order.check(model, prepared, targets, answers, order.run)
+    return answers
 
 
 def _method_for(

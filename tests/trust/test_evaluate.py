@@ -139,18 +139,18 @@ def test_methods_that_see_beat_controls_that_do_not(table):
 
 def test_the_table_says_what_was_measured(table):
     assert table.methods == ("grad-cam", "layer-cam:layer=halve", "sobel", "centre", "random")
-    assert table.metrics == ("srg:patch=16", "relevance mass")
+    assert table.metrics == ("srg:patch=16", "relevance-mass")
     assert [row["method"] for row in table.rows()][-1] == "random (control)"
     assert "srg:patch=16 ↑" in table.markdown()
     assert table.costs["grad-cam"].forwards == 1
     assert table.costs["sobel"].forwards == 0
     rows = list(csv.DictReader(io.StringIO(table.csv())))
-    found = table.interval("grad-cam", "relevance mass")
-    assert float(rows[0]["relevance mass low"]) == found.low < found.mean < found.high
+    found = table.interval("grad-cam", "relevance-mass")
+    assert float(rows[0]["relevance-mass low"]) == found.low < found.mean < found.high
     data = json.loads(table.json())
-    values = data["methods"]["grad-cam"]["metrics"]["relevance mass"]["values"]
+    values = data["methods"]["grad-cam"]["metrics"]["relevance-mass"]["values"]
     torch.testing.assert_close(
-        torch.tensor(values).double(), table.values["grad-cam"]["relevance mass"]
+        torch.tensor(values).double(), table.values["grad-cam"]["relevance-mass"]
     )
 
 
@@ -170,7 +170,7 @@ def test_values_are_those_of_the_metric_itself(demo, scenes, pictures, table):
     case = Case.of(demo, prepared, masks=scenes.mask("shape"))
     maps = Maps(attribute(sw.GradCAM(), demo, prepared).relevance, sw.GradCAM().display)
     torch.testing.assert_close(
-        RelevanceMass().measure(case, maps), table.values["grad-cam"]["relevance mass"]
+        RelevanceMass().measure(case, maps), table.values["grad-cam"]["relevance-mass"]
     )
 
 
@@ -198,7 +198,7 @@ def test_a_method_that_does_not_apply_is_named(demo, pictures):
     found = evaluate(
         demo, pictures[:2], ["gradient", "grad-cam:layer=nowhere"], metrics=[SRG(patch=32)]
     )
-    assert [name for name, _ in found.failures] == ["grad-cam:layer=nowhere"]
+    assert [each.source for each in found.failures] == ["grad-cam:layer=nowhere"]
     assert "does not apply" in found.markdown()
     with pytest.raises(sw.errors.LayerError):
         evaluate(demo, pictures[:2], ["grad-cam:layer=nowhere"], metrics=[SRG(patch=32)])
@@ -206,9 +206,9 @@ def test_a_method_that_does_not_apply_is_named(demo, pictures):
 
 def test_the_grid_pointing_game_stands_in_the_table(demo, pictures):
     found = evaluate(demo, pictures, ["grad-cam"], metrics=[GridPG()], controls=[Centre()])
-    assert found.metrics == ("grid pointing game",)
-    assert found.interval("centre", "grid pointing game").mean == pytest.approx(0.25)
-    assert found.beats_controls("grad-cam", "grid pointing game")
+    assert found.metrics == ("grid-pointing-game",)
+    assert found.interval("centre", "grid-pointing-game").mean == pytest.approx(0.25)
+    assert found.beats_controls("grad-cam", "grid-pointing-game")
 
 
 def test_what_makes_no_sense_is_refused(demo, scenes, pictures):

@@ -1,4 +1,4 @@
-"""The command line: `seewhy explain`, `compare`, `summary`, `methods`, `demo`.
+"""The command line: `seewhy explain`, `compare`, `evaluate`, `summary`, `methods`, `demo`.
 
 Nothing heavy is imported before a command runs, so that help is there at once.
 """
@@ -11,6 +11,7 @@ import typer
 
 from seewhy.cli.compare import compare
 from seewhy.cli.demo import demo
+from seewhy.cli.evaluate import evaluate
 from seewhy.cli.explain import explain
 from seewhy.cli.group import Commands
 from seewhy.cli.methods import methods
@@ -30,7 +31,7 @@ app = typer.Typer(
         "layer; 130 interrupted."
     ),
 )
-for _command in (explain, compare, summary, methods, demo):
+for _command in (explain, compare, evaluate, summary, methods, demo):
     app.command(epilog=getattr(_command, "examples", None))(_command)
 
 

@@ -10,6 +10,7 @@ from seewhy.cli.work import as_data, as_json, failure_data
 from seewhy.errors import Failure
 from seewhy.explanation import Explanation
 from seewhy.report import check_in_words
+from seewhy.trial import in_words
 
 
 class Answers:
@@ -30,8 +31,14 @@ class Answers:
         screen.line(f"  explained: {why.target} (score {why.score:.4g}) by {why.method}{where}")
         for name, value in why.checks.items():
             screen.line(f"  check: {check_in_words(name, value)}")
+        for sentence in in_words(why.trials):
+            screen.paragraph(f"check: {sentence}", indent=2)
         for file in files:
             screen.line(f"  saved: {file}")
+
+    def add_page(self, file: Path) -> None:
+        """Say where the page of all of them is."""
+        self._screen.line(f"saved: {file}")
 
     def close(self, failures: list[Failure], problem: str = "") -> None:
         """Print nothing more: what failed is told on stderr."""
@@ -41,12 +48,17 @@ class Document(Answers):
     """Writes explanations as one JSON document, each as it comes: none is kept."""
 
     _begun = False
+    _page: Path | None = None
 
     def add(self, why: Explanation, files: list[Path]) -> None:
         """Write one object."""
         self._screen.raw(("," if self._begun else '{"explanations": [') + "\n")
         self._begun = True
         self._screen.raw(as_json(as_data(why, files), indent=None))
+
+    def add_page(self, file: Path) -> None:
+        """Note where the page is."""
+        self._page = file
 
     def close(self, failures: list[Failure], problem: str = "") -> None:
         """End the document with what failed; problem: what ended the work before its time.
@@ -56,6 +68,7 @@ class Document(Answers):
         if problem and not self._begun:
             return
         rest: dict[str, Any] = {"failures": [failure_data(each) for each in failures]}
+        rest |= {"report": str(self._page)} if self._page else {}
         rest |= {"error": problem} if problem else {}
         start = "\n], " if self._begun else '{"explanations": [], '
         self._screen.raw(start + as_json(rest, indent=None)[1:] + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -26,18 +26,10 @@ def compare(
     image: opt.Image,
     *,
     model: opt.ModelReference,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--methods",
-            "--method",
-            metavar="METHOD",
-            help="A method with settings; repeat it. By itself: a choice of five.",
-            show_default=False,
-        ),
-    ] = None,
+    methods: opt.SeveralMethods = None,
     target: opt.Target = None,
     layer: opt.Layer = None,
+    check: opt.Check = False,
     labels: opt.LabelFile = None,
     device: opt.Device = None,
     precision: opt.PrecisionChoice = None,
@@ -51,7 +43,8 @@ def compare(
 ) -> None:
     """Explain one picture by several methods, side by side.
 
-    Prints a table of what each explained and cost, and saves it (.md, .csv) with a panel (.png).
+    Prints a table of what each explained and cost, and saves it (.md, .csv) with a panel (.png)
+    and a page (.html).
     """
     from seewhy import api
     from seewhy.cli.work import (
@@ -86,10 +79,11 @@ def compare(
         memory=memory,
         seed=seed,
         progress=screen.progress,
+        check=check,
     )
     _refuse_wrong_layer(found, layer)
     name = Names().next(STDIN if image == "-" else image, "comparison")
-    files = [out.expanduser() / f"{name}{ending}" for ending in (".png", ".md", ".csv")]
+    files = [out.expanduser() / f"{name}{ending}" for ending in (".png", ".html", ".md", ".csv")]
     found.save(files[0], colormap=colormap, opacity=opacity)
     for file in files[1:]:
         found.save(file)

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from seewhy.errors import Failure
     from seewhy.explanation import Explanation
 
+REPORTED = 100
+"""Pictures on a page, at most: they are kept in memory, and a page is there to be read."""
+
 
 @opt.examples(
     "seewhy explain cat.jpg --model torchvision/resnet50",
     "seewhy explain photos/ 'more/*.png' --model timm/resnet18.a1_in1k --method layer-cam",
     "seewhy explain cat.jpg -m torchvision/resnet50 -t tabby -t lynx --view overlay",
+    "seewhy explain photos/ -m torchvision/resnet50 --check --report",
     "curl -s https://example.org/cat.jpg | seewhy explain - -m torchvision/resnet50 --json",
 )
 def explain(
@@ -31,6 +35,7 @@ def explain(
     method: opt.Method = None,
     target: opt.SeveralTargets = None,
     layer: opt.Layer = None,
+    check: opt.Check = False,
     labels: opt.LabelFile = None,
     device: opt.Device = None,
     precision: opt.PrecisionChoice = None,
@@ -50,6 +55,14 @@ def explain(
         typer.Option(
             "--data",
             help="Save the maps too, as .npz that seewhy.read takes.",
+            rich_help_panel=opt.SAVED,
+        ),
+    ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Save a page too, report.html: a file to open, to mail or to print.",
             rich_help_panel=opt.SAVED,
         ),
     ] = False,
@@ -76,6 +89,7 @@ def explain(
     from seewhy.run import Run
     from seewhy.stream import explain_each
     from seewhy.targets import as_target
+    from seewhy.trust import checked
 
     screen: Screen = context.obj
     check_colormap(colormap)
@@ -98,6 +112,7 @@ def explain(
                 batch=batch,
                 run=run,
                 top=top,
+                check=checked if check else None,
             ),
         )
     saving = _Saving(
@@ -105,6 +120,7 @@ def explain(
         format.value,
         {"view": view.value, "colormap": colormap, "opacity": opacity},
         data=data,
+        report=report,
         by_target=len(wanted) > 1,
     )
     answers = Document(screen) if json else Answers(screen)
@@ -140,6 +156,9 @@ def _tell(
                 continue
             count += 1
             answers.add(each, files)
+        page = saving.save_report(failures)
+        if page is not None:
+            answers.add_page(page)
     except KeyboardInterrupt:
         problem = "interrupted"
         where = f"{count} explained and saved in {saving.folder}" if count else "nothing was saved"
@@ -165,12 +184,22 @@ class _Saving:
     """Writes explanations into a folder, under names that differ."""
 
     def __init__(
-        self, folder: Path, ending: str, look: dict[str, Any], *, data: bool, by_target: bool
+        self,
+        folder: Path,
+        ending: str,
+        look: dict[str, Any],
+        *,
+        data: bool,
+        report: bool,
+        by_target: bool,
     ) -> None:
         from seewhy.cli.work import Names
 
         self.folder, self._ending, self._look = folder.expanduser(), ending, look
         self._data, self._by_target, self._names = data, by_target, Names()
+        self._report = report
+        self._kept: list[Explanation] = []
+        self._pictures: set[str] = set()
 
     def save(self, why: Explanation) -> list[Path]:
         """Write a picture and, where it is wanted, the data; return the files."""
@@ -181,4 +210,18 @@ class _Saving:
         for file in files[1:]:
             why.save(file)
         why.save(files[0], **self._look)
+        if self._report and len(self._pictures | {why.source}) <= REPORTED:
+            self._kept.append(why)
+        self._pictures.add(why.source)
         return files
+
+    def save_report(self, failures: list[Failure]) -> Path | None:
+        """Write the page of what was saved, where it is wanted; return the file."""
+        from seewhy.errors import warn
+        from seewhy.explanation import Explanations
+
+        if not self._kept:
+            return None
+        if len(self._pictures) > REPORTED:
+            warn(f"the page shows the first {REPORTED} of {len(self._pictures)} pictures")
+        return Explanations(self._kept, failures).save(self.folder / "report.html")[0]

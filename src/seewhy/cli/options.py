@@ -95,6 +95,23 @@ Method = Annotated[
         show_default=False,
     ),
 ]
+SeveralMethods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods",
+        "--method",
+        metavar="METHOD",
+        help="A method with settings; repeat it. By itself: a choice of five.",
+        show_default=False,
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Remove what a map points at, and as much elsewhere: does the score fall more?",
+    ),
+]
 Layer = Annotated[
     str | None,
     typer.Option(

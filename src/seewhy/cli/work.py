@@ -84,6 +84,7 @@ def as_data(why: Explanation, files: Sequence[Path] = ()) -> dict[str, Any]:
         "method": why.method,
         "layers": list(why.layers),
         "checks": {name: _finite(value) for name, value in why.checks.items()},
+        "trials": [{**asdict(each), "verdict": each.verdict} for each in why.trials],
         "passes": asdict(why.passes),
         "seconds": why.seconds,
         "files": [str(file) for file in files],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from seewhy.draw import markdown
 from seewhy.errors import MethodError
@@ -122,19 +122,4 @@ def as_method(spec: Method | type[Method] | str) -> Method:
             f"there is no method {name!r}: "
             + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}")
         )
-    return build(known[name], dict(settings.split(spec, options)))
-
-
-def build(cls: type[Method], given: dict[str, Any]) -> Method:
-    """Make a method from settings; strings are read as the field's type says."""
-    hints = get_type_hints(cls)
-    known = [each.name for each in fields(cls)]
-    for name in given:
-        if name not in known:
-            offered = f"it has {', '.join(known)}" if known else "it has none"
-            raise MethodError(f"method {cls.name!r} has no setting {name!r}: {offered}")
-    read = {
-        name: settings.read(value, hints[name], f"{cls.name}: {name}", as_method)
-        for name, value in given.items()
-    }
-    return cls(**read)
+    return settings.build(known[name], spec, options, as_method)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field
+from dataclasses import MISSING, Field, fields
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
 from seewhy.errors import MethodError
 from seewhy.model.layers import Layer
+
+T = TypeVar("T")
 
 
 def split(spec: str, options: str) -> Iterator[tuple[str, str]]:
@@ -34,7 +36,23 @@ def split(spec: str, options: str) -> Iterator[tuple[str, str]]:
         raise MethodError(f"the brackets in {spec!r} do not match")
 
 
-def read(value: Any, hint: Any, what: str, method: Callable[[str], Any]) -> Any:
+def build(cls: type[T], spec: str, options: str, method: Callable[[str], Any] | None = None) -> T:
+    """Make a dataclass that has a name from settings "a=1,b=2", read as its fields' types say.
+
+    spec: all that was written. method: reads a setting that is a method. Raises MethodError.
+    """
+    hints, what = get_type_hints(cls), cls.name  # type: ignore[attr-defined]
+    known = [each.name for each in fields(cls)]  # type: ignore[arg-type]
+    given = {}
+    for name, value in split(spec, options):
+        if name not in known:
+            offered = f"it has {', '.join(known)}" if known else "it has none"
+            raise MethodError(f"{what!r} has no setting {name!r}: {offered}")
+        given[name] = read(value, hints[name], f"{what}: {name}", method)
+    return cls(**given)
+
+
+def read(value: Any, hint: Any, what: str, method: Callable[[str], Any] | None) -> Any:
     """Read a setting that was written as a string the way its type says; anything else stays.
 
     method: reads the setting that is a method itself.
@@ -44,7 +62,7 @@ def read(value: Any, hint: Any, what: str, method: Callable[[str], Any]) -> Any:
     kinds, choices = _kinds(hint)
     if value.lower() == "none" and type(None) in kinds:
         return None
-    if any(hasattr(kind, "attribute") for kind in kinds):
+    if method is not None and any(hasattr(kind, "attribute") for kind in kinds):
         return method(value)
     if bool in kinds and value.lower() in ("true", "false"):
         return value.lower() == "true"

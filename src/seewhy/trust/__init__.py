@@ -1,9 +1,11 @@
 """Trust: what an explanation is worth, measured."""
 
+from seewhy.trust.check import RemovalCheck, checked
 from seewhy.trust.controls import CONTROLS, Centre, Random, Sobel
 from seewhy.trust.evaluate import evaluate
 from seewhy.trust.evaluation import Cost, Evaluation
 from seewhy.trust.grid import GridPG
+from seewhy.trust.masks import Masks
 from seewhy.trust.metrics import Case, Maps, Metric
 from seewhy.trust.pointing import (
     PointingGame,
@@ -13,11 +15,13 @@ from seewhy.trust.pointing import (
     relevance_mass,
     relevance_rank,
 )
+from seewhy.trust.registry import METRICS, MetricSpec, as_metric
 from seewhy.trust.removal import SRG, Curves, Deletion, Insertion, patch_relevance
 from seewhy.trust.statistics import Interval, bootstrap, bootstrap_difference
 
 __all__ = [
     "CONTROLS",
+    "METRICS",
     "SRG",
     "Case",
     "Centre",
@@ -29,14 +33,19 @@ __all__ = [
     "Insertion",
     "Interval",
     "Maps",
+    "Masks",
     "Metric",
+    "MetricSpec",
     "PointingGame",
     "Random",
     "RelevanceMass",
     "RelevanceRank",
+    "RemovalCheck",
     "Sobel",
+    "as_metric",
     "bootstrap",
     "bootstrap_difference",
+    "checked",
     "evaluate",
     "patch_relevance",
     "pointing_game",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,25 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seewhy.errors import (
-    LayerError,
-    MethodError,
-    NoAnswerError,
-    NoSpaceError,
-    PictureError,
-    SeewhyError,
-)
-from seewhy.methods import Method, as_method, perform
-from seewhy.model.model import BATCH, Model
+from seewhy.errors import Failure, LayerError, MethodError, PictureError, SeewhyError
+from seewhy.explanation import Explanation
+from seewhy.methods import Method, as_method
+from seewhy.model.model import Model
 from seewhy.model.prepare import Prepared, batched
+from seewhy.model.reading import Ready, read_each, sources_of
 from seewhy.model.tape.passes import Passes, uncounted
 from seewhy.run import Run
+from seewhy.stream import Order, Row, batch_of, explain_rows
 from seewhy.targets import Score, Target, TargetSpec
 from seewhy.trust.controls import CONTROLS
 from seewhy.trust.evaluation import Cost, Evaluation
 from seewhy.trust.grid import GridPG
-from seewhy.trust.metrics import Case, Maps, Metric, masks_of, measured, targets_of
+from seewhy.trust.masks import Masks, listed_masks, mask_on
+from seewhy.trust.metrics import Case, Maps, Metric, measured, targets_of
 from seewhy.trust.pointing import PointingGame, RelevanceMass, RelevanceRank
+from seewhy.trust.registry import MetricSpec, as_metric
 from seewhy.trust.removal import SRG, Deletion, Insertion
 
 WITH_MODEL: tuple[Metric, ...] = (SRG(), SRG(fill="noisy-linear"), Insertion(), Deletion())
@@ -41,147 +38,173 @@ def evaluate(
     model: Model,
     pictures: Any,
     methods: Sequence[Method | type[Method] | str],
-    masks: Sequence[Any] | Tensor | None = None,
-    metrics: Sequence[Metric | GridPG] | None = None,
+    masks: Masks = None,
+    metrics: Sequence[MetricSpec] | None = None,
     *,
     target: TargetSpec | Sequence[TargetSpec] = None,
     controls: Sequence[Method] = CONTROLS,
     batch: int | None = None,
+    others: Any = None,
+    examples: int = 12,
     run: Run | None = None,
 ) -> Evaluation:
     """Judge methods on pictures, beside controls that know nothing of the model.
 
-    pictures: what `Model.prepare_each` takes, or a Prepared. masks: bool (H, W) of each original
-    picture, where the answer should be. metrics: None is SRG with two fills, insertion and
-    deletion; and with masks pointing game, relevance mass and rank. target: as for `explain`, one
-    for all pictures or a list with one for each; of a class the probability is what is measured.
-    batch: pictures at a time.
+    pictures: several, as for `explain`, read batch by batch. masks: where the answer should be, a
+    bool (H, W) of each original picture; files in which it is what is not black; or a folder with
+    a file of each picture's name. metrics: instances, or strings such as "srg:fill=noisy-linear";
+    None is SRG with two fills, insertion and deletion, and with masks pointing game, relevance mass
+    and rank. target: one for all pictures or a list with one for each; of a class the probability
+    is what is measured. batch: pictures at a time. examples: pictures whose maps are kept.
 
-    A method that does not apply is named in `.failures` and left out; a picture for which a method
-    has no answer counts as NaN there. Raises MethodError where nothing is left to evaluate, where
-    a metric needs masks and there are none, and where two methods are written alike.
+    A method that does not apply is named in `.failures` and left out. A picture that cannot be
+    read, or for which a method has no answer, is named in `.left_out`; the latter counts as NaN
+    there. Raises MethodError where nothing is left to evaluate, where a metric needs masks and
+    there are none, and where two methods are written alike; PictureError where no picture can be
+    read, and where masks do not fit the pictures.
     """
     run = run or Run()
-    if isinstance(pictures, Prepared):
-        prepared = [pictures.rows([row]) for row in range(len(pictures))]
-    else:
-        prepared = model.prepare_each(pictures)
-    metrics = metrics or (*WITH_MODEL, *(WITH_MASKS if masks is not None else ()))
-    columns = [_Column(as_method(each), control=False) for each in methods]
-    columns += [_Column(each, control=True) for each in controls]
-    _check(columns, metrics, masks)
-    targets = targets_of(target, len(prepared))
-    truth = [] if masks is None else list(masks)
-    if truth and len(truth) != len(prepared):
-        raise PictureError(
-            f"{len(truth)} masks for {len(prepared)} pictures: give one for each picture"
-        )
-    single = [each for each in metrics if not isinstance(each, GridPG)]
-    done = 0
+    limit, sources = batch_of(model, batch), sources_of(pictures, model)
+    judges = [as_metric(each) for each in metrics or ()]
+    judges = judges or [*WITH_MODEL, *(WITH_MASKS if masks is not None else ())]
+    weights = model.fingerprint()
+    columns = [
+        _Column(how, Order(how, None, run, 5, weights), control)
+        for how, control in [(as_method(each), False) for each in methods]
+        + [(each, True) for each in controls]
+    ]
+    truths = listed_masks(masks, sources)
+    _check(columns, judges, truths)
+    targets = targets_of(target, len(sources))
+    single = [each for each in judges if not isinstance(each, GridPG)]
+    grids = [each for each in judges if isinstance(each, GridPG)]
+    unread: list[Failure] = []
+    for_grids: list[Prepared] = []
+    shown: list[Tensor] = []
     with model.held(run):
-        for rows in _groups(prepared, min(batch or BATCH, model.offers.batch or BATCH)):
-            part = batched([prepared[row] for row in rows])
-            own = [targets[row] for row in rows]
-            found = masks_of([truth[row] for row in rows], part) if truth else ()
-            case = Case(model, part, Score(measured(own), model, part), found, run)
-            _get_to_know(case)
+        for group in read_each(model, sources, others, limit):
+            if isinstance(group, Failure):
+                unread.append(group)
+                continue
+            case, rows = _case(model, group, targets, truths, run)
             for column in columns:
-                column.judge(case, own, single)
-            done += len(rows)
-            run.report(done, len(prepared), "pictures")
-        for grid in (each for each in metrics if isinstance(each, GridPG)):
-            together = _of_one_shape(prepared, grid)
-            for column in (each for each in columns if each.error is None):
+                column.judge(case, rows, single, examples)
+            shown += case.masks[: max(0, examples - len(shown))]
+            for_grids += [Prepared(each.prepared.tensor) for each in group if grids]
+            run.report(group[-1].index + 1, len(sources), "pictures")
+        if len(unread) == len(sources):
+            raise PictureError(f"none of the pictures can be read: {unread[0].error}")
+        for grid in grids:
+            together = _of_one_shape(for_grids, grid)
+            for column in (each for each in columns if each.problem is None):
                 column.values[str(grid)] = [grid.measure(model, together, column.method, run)]
-    return _evaluation(columns, metrics, run)
+    return _evaluation(model, columns, judges, run, unread, shown)
 
 
-def _get_to_know(case: Case) -> None:
-    """Find out what is found out once about a model, so that no method's time has it."""
-    model = case.model
-    with model.held(case.run), uncounted():
-        case.score.bind(model, model.at_home(case.prepared))
+def _case(
+    model: Model,
+    group: Sequence[Ready],
+    targets: Sequence[Target],
+    truths: Sequence[Any],
+    run: Run,
+) -> tuple[Case, list[Row]]:
+    """The case of a batch, and what is explained of each of its pictures.
+
+    What is found out once about a model is found out here, so that no method's time has it.
+    """
+    prepared = batched([each.prepared for each in group])
+    own = [targets[each.index] for each in group]
+    rows = [
+        Row(each, target.of_picture(each.index, len(targets), each.prepared))
+        for each, target in zip(group, own, strict=True)
+    ]
+    masks = tuple(
+        mask_on(truths[each.index], each.prepared, each.name) for each in group if len(truths)
+    )
+    case = Case(model, prepared, Score(measured(own), model, prepared), masks, run)
+    with model.held(run), uncounted():
+        case.score.bind(model, model.at_home(prepared))
         with suppress(SeewhyError):  # whoever needs it will say so
             if model.offers.layers:
-                model.layers(case.prepared)
+                model.layers(prepared)
             if model.offers.gradient:
-                model.rows_at_once(case.prepared, case.run)
+                model.rows_at_once(prepared, run)
+    return case, rows
 
 
 @dataclass
 class _Column:
-    """A method, and what has been found of it so far."""
+    """A method, and what has been found of it so far.
+
+    problem: why it does not apply. unanswered: pictures for which it has no answer.
+    """
 
     method: Method
+    order: Order
     control: bool
     values: dict[str, list[Tensor]] = field(default_factory=dict)
-    passes: Passes = field(default_factory=Passes)
-    seconds: list[float] = field(default_factory=list)  # of a picture, batch by batch
-    explained: int = 0
-    error: SeewhyError | None = None
+    passes: list[Passes] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    kept: list[Explanation | None] = field(default_factory=list)
+    unanswered: list[Failure] = field(default_factory=list)
+    problem: Exception | None = None
 
-    def judge(self, case: Case, targets: Sequence[Target], metrics: Sequence[Metric]) -> None:
+    def judge(
+        self, case: Case, rows: Sequence[Row], metrics: Sequence[Metric], examples: int
+    ) -> None:
         """Explain a batch and measure its maps; where the method does not apply, that ends it."""
-        if self.error is not None:
+        if self.problem is not None:
             return
-        began = time.perf_counter()
         try:
-            relevance, answered = self._relevance(case, targets)
+            answers = list(explain_rows(case.model, rows, self.order))
         except (MethodError, LayerError) as error:
-            self.error = error
+            self.problem = error
             return
-        self.seconds.append((time.perf_counter() - began) / len(case))
-        self.explained += len(case)
-        maps = Maps(relevance, self.method.display)
+        found = [each if isinstance(each, Explanation) else None for each in answers]
+        self.kept += found[: max(0, examples - len(self.kept))]
+        self.unanswered += [each for each in answers if isinstance(each, Failure)]
+        maps = [each.relevance for each in found if each is not None]
+        values = torch.full((len(rows),), torch.nan, dtype=torch.float64)
+        if maps:
+            answered = torch.tensor([each is not None for each in found])
+            relevance = torch.zeros(len(rows), *maps[0].shape, dtype=maps[0].dtype)
+            relevance[answered] = torch.stack(maps)
+            judged = Maps(relevance, self.method.display)
         for metric in metrics:
-            values = metric.measure(case, maps).where(answered, torch.nan)
+            if maps:
+                values = metric.measure(case, judged).where(answered, torch.nan)
             self.values.setdefault(str(metric), []).append(values)
-
-    def _relevance(self, case: Case, targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
-        """The maps of a batch, and which pictures have one; one by one where the batch fails."""
-        try:
-            return self._explain(case, case.prepared, targets), torch.ones(len(case)).bool()
-        except (NoAnswerError, NoSpaceError):
-            maps: dict[int, Tensor] = {}
-            for row in range(len(case)):
-                try:
-                    maps[row] = self._explain(case, case.prepared.rows([row]), [targets[row]])
-                except (NoAnswerError, NoSpaceError):
-                    continue
-            if not maps:
-                raise
-            missing = torch.zeros_like(next(iter(maps.values())))
-            found = torch.cat([maps.get(row, missing) for row in range(len(case))])
-            return found, torch.tensor([row in maps for row in range(len(case))])
-
-    def _explain(self, case: Case, pictures: Prepared, targets: Sequence[Target]) -> Tensor:
-        score = Score(targets, case.model, pictures)
-        found = perform(self.method, case.model, pictures, score, case.run)
-        relevance = found.relevance.detach().cpu()  # a GPU is done when this is
-        self.passes.forwards += found.passes.forwards
-        self.passes.backwards += found.passes.backwards
-        self.passes.replays += found.passes.replays
-        return relevance
+        self.passes += [each.passes for each in found if each is not None]
+        self.seconds += [each.seconds for each in found if each is not None]
 
     @property
     def cost(self) -> Cost:
-        """What one picture cost: the mean of the passes, the median of the time."""
-        count = max(1, self.explained)
-        return Cost(
-            self.passes.forwards / count,
-            self.passes.backwards / count,
-            self.passes.replays / count,
-            1000 * statistics.median(self.seconds),
-        )
+        """What one picture cost: the means of the passes, the median of the time."""
+        passes = [(each.forwards, each.backwards, each.replays) for each in self.passes]
+        means = [statistics.fmean(each) for each in zip(*passes, strict=True)]
+        return Cost(means[0], means[1], means[2], 1000 * statistics.median(self.seconds))
 
 
 def _evaluation(
-    columns: Sequence[_Column], metrics: Sequence[Metric | GridPG], run: Run
+    model: Model,
+    columns: Sequence[_Column],
+    metrics: Sequence[Metric | GridPG],
+    run: Run,
+    unread: Sequence[Failure],
+    shown: Sequence[Tensor],
 ) -> Evaluation:
-    judged = [each for each in columns if each.error is None]
-    failures = tuple((str(each.method), each.error) for each in columns if each.error is not None)
-    if not any(not each.control for each in judged):
-        raise next(error for _, error in failures)
+    for each in columns:
+        if each.problem is None and not each.seconds:
+            each.problem = each.unanswered[0].error
+    judged = [each for each in columns if each.problem is None]
+    failures = [Failure(str(each.method), each.problem) for each in columns if each.problem]
+    if all(each.control for each in judged):
+        raise failures[0].error
+    unanswered = [
+        Failure(f"{failure.source}, {each.method}", failure.error)
+        for each in judged
+        for failure in each.unanswered
+    ]
     return Evaluation(
         values={
             str(each.method): {name: torch.cat(parts) for name, parts in each.values.items()}
@@ -190,15 +213,17 @@ def _evaluation(
         better={str(each): each.better for each in metrics},
         costs={str(each.method): each.cost for each in judged},
         controls=tuple(str(each.method) for each in judged if each.control),
-        failures=failures,
+        failures=tuple(failures),
+        left_out=(*unread, *unanswered),
+        examples={str(each.method): tuple(each.kept) for each in judged},
+        truths=tuple(each.numpy() for each in shown),
+        model=model.name,
         seed=run.seed,
     )
 
 
 def _check(
-    columns: Sequence[_Column],
-    metrics: Sequence[Metric | GridPG],
-    masks: Sequence[Any] | Tensor | None,
+    columns: Sequence[_Column], metrics: Sequence[Metric | GridPG], truths: Sequence[Any]
 ) -> None:
     if all(each.control for each in columns):
         raise MethodError("there is nothing to evaluate: give at least one method")
@@ -210,7 +235,7 @@ def _check(
         if twice:
             raise MethodError(f"{what} {', '.join(twice)} came twice: give each once")
     for each in metrics:
-        if "masks" in each.needs and masks is None:
+        if "masks" in each.needs and not len(truths):
             raise MethodError(
                 f"{each.name} needs to know where the answer is: give masks=, a bool (H, W) of "
                 "each picture, or leave the metric out"
@@ -226,16 +251,3 @@ def _of_one_shape(prepared: Sequence[Prepared], grid: GridPG) -> Prepared:
             f"{sorted(shapes)}: give a preprocessing that resizes, or leave the metric out"
         )
     return batched(prepared)
-
-
-def _groups(prepared: Sequence[Prepared], limit: int) -> list[list[int]]:
-    """Neighbours of one input shape, so many at a time; the order stays."""
-    groups: list[list[int]] = []
-    for row, each in enumerate(prepared):
-        last = groups[-1] if groups else []
-        fits = last and prepared[last[0]].tensor.shape == each.tensor.shape
-        if fits and len(last) < limit:
-            last.append(row)
-        else:
-            groups.append([row])
-    return groups

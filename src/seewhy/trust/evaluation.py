@@ -6,15 +6,33 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from seewhy.draw import markdown
-from seewhy.errors import MethodError
+from seewhy.draw import markdown, write_whole
+from seewhy.draw.report import Page, Table, save_page
+from seewhy.errors import Failure, MethodError, SaveError
+from seewhy.explanation import Explanation
+from seewhy.report import of_methods
 from seewhy.trust.statistics import Interval, bootstrap, bootstrap_difference
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ENDINGS = (".md", ".csv", ".json", ".html")
+ARROWS = {"higher": "↑", "lower": "↓"}
+INTRODUCTION = (
+    "Each method explained the same pictures, and each map was judged. Where the relevant places "
+    "were removed, the score should fall at once, and where the others were, it should last: that "
+    "is the symmetric relevance gain (srg), insertion less deletion. Where it is known what the "
+    "answer should be, the map should lie there. The controls know nothing of the model: a method "
+    "that does not beat them tells nothing about it."
+)
 
 
 @dataclass(frozen=True)
@@ -44,15 +62,21 @@ class Evaluation:
 
     values: by method and metric a number for each picture, float64 (N,), NaN where there is none.
     better: by metric, which way is better. costs: by method. controls: the methods that are none.
-    failures: methods that do not apply, with their errors. level: of the intervals, which come
-    from so many draws of the bootstrap.
+    failures: methods that do not apply. left_out: pictures that could not be read, or for which a
+    method had no answer. examples: by method its explanations of the first pictures, None where
+    there is none, and truths, their masks. level: of the intervals, which come from so many draws
+    of the bootstrap.
     """
 
     values: Mapping[str, Mapping[str, Tensor]]
     better: Mapping[str, Literal["higher", "lower"]]
     costs: Mapping[str, Cost]
     controls: tuple[str, ...] = ()
-    failures: tuple[tuple[str, Exception], ...] = ()
+    failures: tuple[Failure, ...] = ()
+    left_out: tuple[Failure, ...] = ()
+    examples: Mapping[str, Sequence[Explanation | None]] = field(default_factory=dict, repr=False)
+    truths: tuple[NDArray[np.bool_], ...] = field(default=(), repr=False)
+    model: str = "model"
     level: float = 0.9
     draws: int = 1000
     seed: int = 0
@@ -61,6 +85,11 @@ class Evaluation:
     def methods(self) -> tuple[str, ...]:
         """The methods in the order of the table, controls last."""
         return tuple(self.values)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures were measured."""
+        return max(len(each) for found in self.values.values() for each in found.values())
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -86,18 +115,21 @@ class Evaluation:
                 return False
         return True
 
-    def rows(self) -> list[dict[str, str]]:
-        """Return one row a method, in words: mean and interval of each metric, what it cost."""
+    def rows(self, *, brief: bool = False) -> list[dict[str, str]]:
+        """Return one row a method, in words: mean and interval of each metric, what it cost.
+
+        brief: half the width of the interval after a ±.
+        """
         rows = []
         for name in self.values:
             row = {"method": f"{name} (control)" if name in self.controls else name}
-            row |= {metric: _said(self.interval(name, metric)) for metric in self.metrics}
+            row |= {metric: _said(self.interval(name, metric), brief) for metric in self.metrics}
             cost = self.costs[name]
             rows.append(row | {"passes": str(cost), "ms": f"{cost.milliseconds:.3g}"})
         empty = dict.fromkeys(self.columns, "")
         return rows + [
             {**empty, "method": name, "passes": "does not apply: " + " ".join(str(error).split())}
-            for name, error in self.failures
+            for name, error in ((each.source, each.error) for each in self.failures)
         ]
 
     @property
@@ -107,11 +139,8 @@ class Evaluation:
 
     def markdown(self) -> str:
         """Return the table as Markdown; an arrow says which way is better."""
-        arrows = {"higher": "↑", "lower": "↓"}
-        heads = {name: f"{name} {arrows[way]}" for name, way in self.better.items()}
-        columns = tuple(heads.get(name, name) for name in self.columns)
-        rows = [{heads.get(k, k): v for k, v in row.items()} for row in self.rows()]
-        return markdown(columns, rows)
+        rows = [dict(zip(self._headed(row), row.values(), strict=True)) for row in self.rows()]
+        return markdown(tuple(self._headed(self.columns)), rows)
 
     def csv(self) -> str:
         """Return the table as CSV: of each metric mean, ends of the interval, pictures counted."""
@@ -152,15 +181,58 @@ class Evaluation:
             for name in self.values
         }
         data = {"methods": table, "better": dict(self.better), "level": self.level}
-        data |= {"draws": self.draws, "seed": self.seed}
-        data |= {"failures": {name: str(error) for name, error in self.failures}}
+        data |= {"draws": self.draws, "seed": self.seed, "model": self.model}
+        data |= {"pictures": self.pictures}
+        data |= {"failures": {each.source: str(each.error) for each in self.failures}}
+        data |= {"left out": {each.source: str(each.error) for each in self.left_out}}
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def page(self, title: str = "") -> Page:
+        """Return the table as a page with the maps of the examples, which have a picture."""
+        columns, rows = tuple(self._headed(self.columns)), self.rows()
+        measured = [[row[name] for name in self.columns] for row in rows]
+        caption = (
+            f"Means over {self.pictures} pictures [{self.level:.0%} interval]; ↑ more is better, "
+            "↓ less is better"
+        )
+        tables = [Table(columns, measured, caption)]
+        if self.left_out:
+            lines = [(each.source, " ".join(str(each.error).split())) for each in self.left_out]
+            tables.append(Table(("picture", "reason"), lines, "Left out"))
+        maps = {name: found for name, found in self.examples.items() if any(found)}
+        return of_methods(
+            maps,
+            title=title or f"How far to believe maps of {self.model}",
+            introduction=[INTRODUCTION],
+            tables=tables,
+            truths=self.truths or None,
+        )
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the table (.md, .csv), all of it (.json), a page (.html), or all into a folder.
+
+        Returns what was written; raises SaveError for other endings.
+        """
+        path = Path(path).expanduser()
+        ending = path.suffix.lower()
+        if not ending:
+            return [one for each in ENDINGS for one in self.save(path / f"evaluation{each}")]
+        if ending not in ENDINGS:
+            raise SaveError(f"{path} ends in {ending}: an evaluation ends in {', '.join(ENDINGS)}")
+        if ending == ".html":
+            return [save_page(self.page(), path)]
+        text = {".md": self.markdown, ".csv": self.csv, ".json": self.json}[ending]()
+        return [write_whole(path, text.encode())]
 
     def __repr__(self) -> str:
         return self.markdown()
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
+
+    def _headed(self, columns: Iterable[str]) -> Iterator[str]:
+        for name in columns:
+            yield f"{name} {ARROWS[self.better[name]]}" if name in self.better else name
 
     def _of(self, method: str, metric: str) -> Tensor:
         if method not in self.values or metric not in self.better:
@@ -174,11 +246,13 @@ class Evaluation:
         return int((~self._of(method, metric).isnan()).sum())
 
 
-def _said(found: Interval) -> str:
+def _said(found: Interval, brief: bool) -> str:
     if math.isnan(found.mean):
         return "-"
     if math.isnan(found.low):
         return f"{found.mean:.3f}"
+    if brief:
+        return f"{found.mean:.3f} ±{(found.high - found.low) / 2:.3f}"
     return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 

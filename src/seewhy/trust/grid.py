@@ -36,7 +36,7 @@ class GridPG:
     cells: int = 2
     confidence: float = 0.5
 
-    name: ClassVar[str] = "grid pointing game"
+    name: ClassVar[str] = "grid-pointing-game"
     paper: ClassVar[str] = "Böhle et al. 2021"
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     needs: ClassVar[tuple[str, ...]] = ()

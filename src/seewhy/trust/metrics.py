@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy.errors import MethodError, PictureError
+from seewhy.errors import MethodError
 from seewhy.fill import Fill, Filler
 from seewhy.methods.base import Display
 from seewhy.model.geometry import Geometry
@@ -19,8 +18,9 @@ from seewhy.model.model import Model
 from seewhy.model.prepare import Prepared
 from seewhy.run import Run, generator
 from seewhy.targets import Class, Probability, Score, Target, TargetSpec, as_target
+from seewhy.trust.masks import Masks, listed_masks, mask_on, place_of
 
-TIES, PEAKS, RANKS = 21, 22, 23  # tell the uses of a picture's random numbers apart
+TIES, PEAKS, RANKS, DRAWS = 21, 22, 23, 24  # tell the uses of a picture's random numbers apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Case:
         model: Model,
         prepared: Prepared,
         target: TargetSpec | Sequence[TargetSpec] = None,
-        masks: Sequence[Any] | Tensor | None = None,
+        masks: Masks = None,
         run: Run | None = None,
     ) -> Case:
         """Return the case of what was explained: of a class, its softmax probability is measured.
@@ -98,15 +98,27 @@ class Case:
         Raises PictureError where a mask does not fit its picture.
         """
         score = Score(measured(targets_of(target, len(prepared))), model, prepared)
-        return cls(model, prepared, score, masks_of(masks, prepared), run or Run())
+        names = [f"picture {row}" for row in range(len(prepared))]
+        truths = listed_masks(masks, names)
+        found = tuple(mask_on(each, prepared, names[row], row) for row, each in enumerate(truths))
+        return cls(model, prepared, score, found, run or Run())
 
     def __len__(self) -> int:
         return len(self.prepared)
 
+    @property
+    def whole(self) -> Tensor:
+        """The score of each picture as it is, float64 (N,); found once."""
+        if "whole" not in self.known:
+            with self.model.held(self.run), torch.no_grad():
+                self.score.bind(self.model, self.model.at_home(self.prepared))
+                self.known["whole"] = self.score.answered[1].cpu().double()
+        found: Tensor = self.known["whole"]
+        return found
+
     def geometry(self, row: int) -> Geometry:
         """Return where the input's places are in the original picture."""
-        known = self.prepared.geometries[row] if self.prepared.geometries else None
-        return known or _plain_geometry(self.prepared)
+        return place_of(self.prepared, row)
 
     def draw(self, row: int, stream: int) -> torch.Generator:
         """Return the random generator of a picture, for one use of it."""
@@ -164,36 +176,6 @@ def measured(targets: Sequence[Target]) -> list[Target]:
 def _known(spec: Any) -> Any:
     """What tells equal targets."""
     return spec if isinstance(spec, int | str | None) else id(spec)
-
-
-def masks_of(masks: Sequence[Any] | Tensor | None, prepared: Prepared) -> tuple[Tensor, ...]:
-    """Return the masks as bool tensors (H, W); PictureError where one does not fit its picture."""
-    if masks is None:
-        return ()
-    if len(masks) != len(prepared):
-        raise PictureError(f"{len(masks)} masks for {len(prepared)} pictures: give one for each")
-    found = []
-    for row, each in enumerate(masks):
-        mask = torch.as_tensor(np.asarray(each) if not isinstance(each, Tensor) else each).cpu()
-        geometry = prepared.geometries[row] if prepared.geometries else None
-        size = (geometry or _plain_geometry(prepared)).original
-        if mask.dtype != torch.bool or tuple(mask.shape) != size:
-            raise PictureError(
-                f"mask {row} is {mask.dtype} of the shape {tuple(mask.shape)}: give a bool mask "
-                f"of the original picture's size, {size}"
-            )
-        found.append(mask)
-    return tuple(found)
-
-
-def _plain_geometry(prepared: Prepared) -> Geometry:
-    if prepared.tensor.ndim != 4:
-        raise MethodError(
-            f"an input of the shape {tuple(prepared.tensor.shape)} came: the metrics judge maps of "
-            "pictures, (N, C, H, W)"
-        )
-    size = (int(prepared.tensor.shape[2]), int(prepared.tensor.shape[3]))
-    return Geometry.stretched(size, size)
 
 
 def _written(value: Any) -> str:

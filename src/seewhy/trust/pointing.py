@@ -28,7 +28,7 @@ class PointingGame(Metric):
 
     tolerance: float = 0
 
-    name = "pointing game"
+    name = "pointing-game"
     paper = "Zhang et al. 2016"
     needs = ("masks",)
 
@@ -50,7 +50,7 @@ class RelevanceMass(Metric):
     Arras et al. 2022.
     """
 
-    name = "relevance mass"
+    name = "relevance-mass"
     paper = "Arras et al. 2022"
     needs = ("masks",)
 
@@ -66,7 +66,7 @@ class RelevanceRank(Metric):
     Of equal pixels those that count are drawn at random. Arras et al. 2022.
     """
 
-    name = "relevance rank"
+    name = "relevance-rank"
     paper = "Arras et al. 2022"
     needs = ("masks",)
 

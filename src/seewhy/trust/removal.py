@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,7 +87,7 @@ class Removal(Metric):
                 f"{self.name} removes patches of pictures (N, C, H, W), and an input of the shape "
                 f"{tuple(case.prepared.tensor.shape)} came"
             )
-        patches = _numbered(case.prepared, self.patch)
+        patches = numbered(case.prepared, self.patch)
         count = int(patches.max()) + 1
         steps = self.steps or (count if count <= FEW_PATCHES else STEPS)
         removed = torch.linspace(0, count, min(steps, count) + 1, dtype=torch.float64).round()
@@ -103,37 +103,24 @@ class Removal(Metric):
         self, case: Case, maps: Maps, patches: Tensor, removed: Tensor, orders: Sequence[Order]
     ) -> dict[Order, Tensor]:
         """The curves (N, K + 1) of these orders, all steps of all pictures batched."""
-        model, run, fill = case.model, case.run, as_fill(self.fill)
-        with model.held(run), torch.no_grad():
-            pictures = model.at_home(case.prepared)
-            case.score.bind(model, pictures)
-            whole = case.score.answered[1].cpu().double()
-            ranks = _ranks(case, maps, self.patch)
-            filler = case.filler(fill, pictures.tensor)
-            at_once = min(
-                model.rows_at_once(pictures, run),
-                run.rows_at_once(WORKING_COPIES * pictures.tensor[0].nbytes, patches.device),
-            )
-            count, total = ranks.shape[1], len(removed) * len(orders) * len(case)
-            rows = torch.arange(len(case)).repeat_interleave(total // len(case))
-            # a patch stays while its rank is in low..high: the least relevant go, or the most
-            low = torch.cat([removed * (order == "least") for order in orders]).repeat(len(case))
-            high = torch.cat([count - removed * (order == "most") for order in orders])
-            high = high.repeat(len(case))
-            if (fill, None) not in case.known:  # nothing left is the same for every map
-                rows = torch.cat([rows, torch.arange(len(case))])
-                low = torch.cat([low, torch.full((len(case),), count)])
-                high = torch.cat([high, torch.full((len(case),), count)])
-            scores = torch.empty(len(rows), dtype=torch.float64)
-            for start in range(0, len(rows), at_once):
-                part = slice(start, start + at_once)
-                own = ranks[rows[part]]
-                kept = (own >= low[part, None]) & (own < high[part, None])
-                keep = kept.to(pictures.tensor.device)[:, patches.to(pictures.tensor.device)]
-                changed = pictures.changed(filler(rows[part], keep), rows[part])
-                found = record(model, changed, case.score.of(rows[part])).scores
-                scores[part] = found.cpu().double()
-                run.report(min(start + at_once, len(rows)), len(rows), "steps")
+        fill, ranks = as_fill(self.fill), _ranks(case, maps, self.patch)
+        count, total = ranks.shape[1], len(removed) * len(orders) * len(case)
+        rows = torch.arange(len(case)).repeat_interleave(total // len(case))
+        # a patch stays while its rank is in low..high: the least relevant go, or the most
+        low = torch.cat([removed * (order == "least") for order in orders]).repeat(len(case))
+        high = torch.cat([count - removed * (order == "most") for order in orders])
+        high = high.repeat(len(case))
+        if (fill, None) not in case.known:  # nothing left is the same for every map
+            rows = torch.cat([rows, torch.arange(len(case))])
+            low = torch.cat([low, torch.full((len(case),), count)])
+            high = torch.cat([high, torch.full((len(case),), count)])
+
+        def kept(part: slice) -> Tensor:
+            own = ranks[rows[part]]
+            return (own >= low[part, None]) & (own < high[part, None])
+
+        scores = scores_of_kept(case, fill, patches, rows, kept)
+        whole = case.whole
         if len(rows) > total:
             case.known[fill, None] = scores[total:]
         nothing, between = case.known[fill, None], scores[:total]
@@ -193,6 +180,34 @@ class SRG(Removal):
         return torch.trapezoid(curves.least_first - curves.most_first, curves.shares)
 
 
+def scores_of_kept(
+    case: Case, fill: Fill, patches: Tensor, rows: Tensor, kept: Callable[[slice], Tensor]
+) -> Tensor:
+    """Return the score of pictures of which only some patches are left, float64 (M,).
+
+    patches: the number of each pixel's patch, (H, W). rows: which picture, (M,). kept: for a part
+    of the rows, which patches stay, bool (m, P). As many rows at once as memory allows.
+    """
+    model, run = case.model, case.run
+    scores = torch.empty(len(rows), dtype=torch.float64)
+    with model.held(run), torch.no_grad():
+        pictures = model.at_home(case.prepared)
+        case.score.bind(model, pictures)
+        filler = case.filler(fill, pictures.tensor)
+        home = patches.to(pictures.tensor.device)
+        at_once = min(
+            model.rows_at_once(pictures, run),
+            run.rows_at_once(WORKING_COPIES * pictures.tensor[0].nbytes, home.device),
+        )
+        for start in range(0, len(rows), at_once):
+            part = slice(start, start + at_once)
+            keep = kept(part).to(home.device)[:, home]
+            changed = pictures.changed(filler(rows[part], keep), rows[part])
+            scores[part] = record(model, changed, case.score.of(rows[part])).scores.cpu().double()
+            run.report(min(start + at_once, len(rows)), len(rows), "steps")
+    return scores
+
+
 def patch_relevance(values: Tensor, patch: int) -> Tensor:
     """Return the mean of maps (N, H, W) over each patch, (N, P); those at the edges are smaller."""
     return avg_pool2d(values[:, None], patch, ceil_mode=True).flatten(1)
@@ -212,8 +227,8 @@ def _ranks(case: Case, maps: Maps, patch: int) -> Tensor:
     return order.argsort(1)
 
 
-def _numbered(prepared: Prepared, patch: int) -> Tensor:
-    """The number of each pixel's patch, (H, W)."""
+def numbered(prepared: Prepared, patch: int) -> Tensor:
+    """Return the number of each pixel's patch, (H, W), row by row from 0."""
     height, width = prepared.tensor.shape[2:]
     across = -(-width // patch)
     return torch.arange(height)[:, None] // patch * across + torch.arange(width) // patch

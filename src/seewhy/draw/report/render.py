@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 LINE = 14
 """Characters of a table's cell that stay on one line."""
 
-_NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(?:%|of \d+|[a-zµ]{1,3})?")
+_NUMBER = re.compile(
+    r"([+-]?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(?:%|of \d+|[a-zµ]{1,3}|\[.*\])?"
+)
 
 
 def render(page: Page) -> str:
