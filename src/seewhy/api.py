@@ -153,6 +153,7 @@ def evaluate(
     *,
     target: TargetSpec | Sequence[TargetSpec] = None,
     controls: Sequence[Method] = CONTROLS,
+    examples: int = 12,
     device: str | None = None,
     precision: str | None = None,
     memory: int | None = None,
@@ -168,7 +169,8 @@ def evaluate(
     original picture, or files or a folder of files that are not black there; with masks the
     pointing game, relevance mass and rank are measured too. metrics: as strings such as
     "srg:fill=noisy-linear,steps=16" or from `seewhy.trust`; None is SRG with two fills, insertion
-    and deletion. The rest is as for `explain`, and `seewhy.trust.evaluate` says what is raised.
+    and deletion. examples: pictures whose maps are kept for the page. The rest is as for `explain`,
+    and `seewhy.trust.evaluate` says what is raised.
 
     >>> pictures = [Image.effect_noise((64, 64), each) for each in (20, 60)]
     >>> found = evaluate("demo", pictures, ["grad-cam"], metrics=["srg:patch=32"])
@@ -185,6 +187,7 @@ def evaluate(
         controls=controls,
         batch=batch,
         others=others,
+        examples=examples,
         run=Run(device, precision, memory, seed, progress, cancel),
     )
 

@@ -354,15 +354,57 @@ def test_the_written_settings_are_read_as_the_defaults():
         assert sw.methods.as_method(f"{name}:{given}") == cls()
 
 
-def test_the_demo_shows_where_the_truth_was(seewhy, tmp_path):
-    said = seewhy("demo", "--count", "2", "--seed", "4", "--out", "here").stdout
-    assert re.search(r"Grad-CAM +[012] of 2 +\d+%", said)
-    assert "saved: here/demo.png" in said
-    panel = np.asarray(Image.open(tmp_path / "here/demo.png")).astype(int)
-    last = panel[:, -panel.shape[1] // 5 :]
-    scenes = world.generate(2, seed=4, empty=0.0)
-    shape = scenes.pictures[0][scenes.mask("shape")[0]].mean(0)
-    assert (abs(last - shape).sum(2) < 20).sum() > 500  # the shape stands there in its colour
+def test_the_demo_tells_two_models_apart(seewhy, tmp_path):
+    said = seewhy("demo", "--count", "3", "--seed", "4", "--out", "here").stdout
+    assert re.search(r"grad-cam +\d+% .* 1\.00 ", said)
+    assert re.search(r"sobel \(control\) .* 0\.50 ", said)
+    assert "saved: here/demo.html" in said
+    page = (tmp_path / "here/demo.html").read_text()
+    assert "picture 3, shortcut model" in page
+    assert all(name in page for name in sw.methods())
+    panel = np.asarray(Image.open(tmp_path / "here/demo.png"))
+    assert panel.shape[1] > 7 * 3 * 64  # the picture, and three maps of each model
+
+
+def test_evaluate_prints_a_table_and_saves_it(seewhy, tmp_path):
+    scenes = world.generate(3, seed=4, conflict=True)
+    for row, mask in enumerate(scenes.mask("shape")):
+        for folder, pixels in (("pictures", scenes.pictures[row]), ("masks", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"p{row}.png")
+    (tmp_path / "pictures" / "p3.png").write_bytes(b"no picture")
+    (tmp_path / "masks" / "p3.png").write_bytes(b"never read")
+    command = ["evaluate", "pictures", "--model", "demo", "--methods", "grad-cam"]
+    command += ["--masks", "masks", "--metrics", "relevance-mass", "--metrics", "srg:patch=32"]
+    told = seewhy(*command, "--out", "here")
+    assert re.search(r"grad-cam +0\.\d+ ±0\.\d+ +", told.stdout)
+    assert "random (control)" in told.stdout
+    assert "p3.png" in told.stderr
+    for ending in (".md", ".csv", ".json", ".html"):
+        assert (tmp_path / f"here/evaluation{ending}").stat().st_size > 200
+    data = json.loads(seewhy(*command, "--json").stdout)
+    assert data["pictures"] == 3
+    assert data["methods"]["grad-cam"]["metrics"]["relevance-mass"]["mean"] > 0.2
+    assert seewhy("evaluate", "pictures", "-m", "demo", "--masks", "here", code=1).stderr
+    assert (
+        "relevance-mass"
+        in seewhy("evaluate", "pictures", "-m", "demo", "--metrics", "relevance-mas", code=2).stderr
+    )
+
+
+def test_a_checked_explanation_says_what_came_of_it_and_stands_on_the_page(
+    seewhy, pictures, tmp_path
+):
+    command = ["explain", pictures / "b/dog.png", "-m", "demo", "-t", "disk", "--check"]
+    said = seewhy(*command, "--report", "--out", "here").stdout
+    assert "check: It" in said
+    assert "saved: here/report.html" in said
+    assert (
+        "Blurred there, the probability of disk goes" in (tmp_path / "here/report.html").read_text()
+    )
+    data = json.loads(seewhy(*command, "--report", "--json").stdout)
+    assert [each["fill"] for each in data["explanations"][0]["trials"]] == ["blur", "noisy-linear"]
+    assert data["report"].endswith("report.html")
 
 
 def test_bare_seewhy_shows_the_commands(seewhy):
@@ -371,7 +413,9 @@ def test_bare_seewhy_shows_the_commands(seewhy):
     assert seewhy("--version").stdout == f"seewhy {sw.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["explain", "compare", "summary", "methods", "demo"])
+@pytest.mark.parametrize(
+    "command", ["explain", "compare", "evaluate", "summary", "methods", "demo"]
+)
 def test_help_of_each_command_has_examples(seewhy, command):
     assert f"seewhy {command}" in seewhy(command, "--help").stdout.partition("Examples:")[2]
 

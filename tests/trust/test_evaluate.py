@@ -26,6 +26,8 @@ from seewhy.trust import (
     Random,
     RelevanceMass,
     Sobel,
+    as_metric,
+    auroc,
     bootstrap,
     bootstrap_difference,
     evaluate,
@@ -191,6 +193,8 @@ def test_a_picture_without_an_answer_is_nan_and_the_others_count(demo):
     inputs = torch.randn(4, 3, 64, 64)
     inputs[..., 0] = torch.tensor([1.0, -1.0, 1.0, 1.0]).view(4, 1, 1)
     found = evaluate(demo, inputs, [Picky()], metrics=[SRG(patch=32)])
+    assert [each.source for each in found.left_out] == ["picture 1, picky"]
+    assert found.examples["picky"][1] is None
     assert found.values["picky"]["srg:patch=32"].isnan().tolist() == [False, True, False, False]
 
 
@@ -202,6 +206,74 @@ def test_a_method_that_does_not_apply_is_named(demo, pictures):
     assert "does not apply" in found.markdown()
     with pytest.raises(sw.errors.LayerError):
         evaluate(demo, pictures[:2], ["grad-cam:layer=nowhere"], metrics=[SRG(patch=32)])
+
+
+def test_pictures_that_cannot_be_read_leave_with_their_masks(demo, scenes, pictures, table):
+    given = [pictures[0], b"no picture", pictures[1]]
+    masks = [scenes.mask("shape")[0], None, scenes.mask("shape")[1]]
+    found = sw.evaluate(demo, given, ["grad-cam"], masks, QUICK)
+    assert [each.source for each in found.left_out] == ["picture 1"]
+    assert found.pictures == 2
+    torch.testing.assert_close(
+        found.values["grad-cam"]["relevance-mass"],
+        table.values["grad-cam"]["relevance-mass"][:2],
+    )
+    with pytest.raises(PictureError, match="none of the pictures"):
+        sw.evaluate(demo, [b"no picture"], ["grad-cam"])
+
+
+def test_masks_are_taken_from_files_of_the_same_names(demo, scenes, pictures, table, tmp_path):
+    for folder in ("pictures", "masks"):
+        (tmp_path / folder).mkdir()
+    for row in range(2):
+        pictures[row].save(tmp_path / "pictures" / f"{row}.png")
+        grey = Image.fromarray(7 * scenes.mask("shape")[row].astype("uint8"))
+        grey.save(tmp_path / "masks" / f"{row}.bmp")
+    found = evaluate(
+        demo, tmp_path / "pictures", ["grad-cam"], tmp_path / "masks", ["relevance-mass"]
+    )
+    torch.testing.assert_close(
+        found.values["grad-cam"]["relevance-mass"],
+        table.values["grad-cam"]["relevance-mass"][:2],
+    )
+    (tmp_path / "masks" / "1.bmp").unlink()
+    with pytest.raises(PictureError, match=r"no mask for .*1\.png"):
+        evaluate(demo, tmp_path / "pictures", ["grad-cam"], tmp_path / "masks")
+
+
+def test_metrics_are_written_and_read_alike():
+    for each in (
+        SRG(fill="noisy-linear", steps=16),
+        PointingGame(15.0),
+        GridPG(3),
+        RelevanceMass(),
+    ):
+        assert as_metric(str(each)) == each
+        assert str(as_metric(str(each))) == str(each)
+    assert as_metric("srg") == SRG()
+    assert as_metric(SRG) == SRG()
+    with pytest.raises(MethodError, match="did you mean srg"):
+        as_metric("srk")
+    with pytest.raises(MethodError, match="no setting 'size'"):
+        as_metric("srg:size=3")
+
+
+def test_an_evaluation_is_saved_in_every_form(table, tmp_path):
+    written = table.save(tmp_path / "all")
+    assert sorted(each.suffix for each in written) == [".csv", ".html", ".json", ".md"]
+    page = (tmp_path / "all" / "evaluation.html").read_text()
+    assert "90% interval" in page
+    assert "sobel" in page
+    with pytest.raises(sw.errors.SaveError):
+        table.save(tmp_path / "table.xlsx")
+
+
+def test_the_areas_under_two_samples():
+    apart = torch.tensor([3.0, 4.0, math.nan]), torch.tensor([1.0, 2.0])
+    assert auroc(*apart) == 1.0
+    assert auroc(*apart[::-1]) == 0.0
+    assert auroc(apart[0], apart[0]) == 0.5
+    assert math.isnan(auroc(torch.tensor([math.nan]), apart[1]))
 
 
 def test_the_grid_pointing_game_stands_in_the_table(demo, pictures):

@@ -1,4 +1,4 @@
-"""`seewhy demo`: explanations where the truth is known."""
+"""`seewhy demo`: what an explanation is worth, where the truth is known."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ def demo(
     context: typer.Context,
     out: opt.Out = opt.OUT,
     count: Annotated[
-        int, typer.Option("--count", metavar="N", min=1, help="How many pictures.")
-    ] = 6,
+        int, typer.Option("--count", metavar="N", min=1, help="How many pictures are measured.")
+    ] = 24,
     seed: opt.Seed = 0,
 ) -> None:
-    """Explain pictures of which the truth is known, and see who finds it."""
-    from seewhy import demo as recipe
+    """Explain two models of which it is known what they look at, and see which maps tell.
+
+    Saves a page to open in a browser, and a picture of some of it.
+    """
+    from seewhy.demo import demo as demonstrate
 
     screen: Screen = context.obj
-    found = recipe.demo(count, seed=seed, progress=screen.progress)
+    found = demonstrate(count, seed=seed, progress=screen.progress)
     for paragraph in found.introduction():
         screen.paragraph(paragraph)
         screen.line()
     screen.table(found.columns, found.rows(), right=found.columns[1:])
-    file = found.save(out.expanduser() / "demo.png")
     screen.line()
-    screen.paragraph(found.reading())
-    screen.line(f"saved: {file}")
+    for paragraph in found.reading():
+        screen.paragraph(paragraph)
+    for name in ("demo.html", "demo.png"):
+        screen.line(f"saved: {found.save(out.expanduser() / name)}")

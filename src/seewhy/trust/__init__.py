@@ -11,13 +11,14 @@ from seewhy.trust.pointing import (
     PointingGame,
     RelevanceMass,
     RelevanceRank,
+    mass_of,
     pointing_game,
     relevance_mass,
     relevance_rank,
 )
 from seewhy.trust.registry import METRICS, MetricSpec, as_metric
 from seewhy.trust.removal import SRG, Curves, Deletion, Insertion, patch_relevance
-from seewhy.trust.statistics import Interval, bootstrap, bootstrap_difference
+from seewhy.trust.statistics import Interval, auroc, bootstrap, bootstrap_difference
 
 __all__ = [
     "CONTROLS",
@@ -43,10 +44,12 @@ __all__ = [
     "RemovalCheck",
     "Sobel",
     "as_metric",
+    "auroc",
     "bootstrap",
     "bootstrap_difference",
     "checked",
     "evaluate",
+    "mass_of",
     "patch_relevance",
     "pointing_game",
     "relevance_mass",

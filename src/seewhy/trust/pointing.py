@@ -8,12 +8,17 @@ positive. Places that the model did not see belong neither to the map nor to the
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seewhy.errors import MethodError
+from seewhy.explanation import Explanation
+from seewhy.model.geometry import Geometry
 from seewhy.trust.metrics import PEAKS, RANKS, Case, Maps, Metric
 
 
@@ -75,6 +80,20 @@ class RelevanceRank(Metric):
         return _each(
             case, maps, lambda row, heat, mask: relevance_rank(heat, mask, case.draw(row, RANKS))
         )
+
+
+def mass_of(explanations: Sequence[Explanation], masks: Iterable[Any]) -> Tensor:
+    """Return for each explanation the share of its map that lies in a mask, float64 (N,).
+
+    masks: bool (H, W) of each original picture. NaN as for `relevance_mass`.
+    """
+    found = []
+    for why, mask in zip(explanations, masks, strict=True):
+        size = tuple(np.asarray(mask).shape)
+        geometry = why.geometry or Geometry.stretched(size, size)
+        heat = Maps(why.relevance[None], why.display).laid(0, geometry)
+        found.append(relevance_mass(heat, torch.as_tensor(np.asarray(mask))))
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def pointing_game(

@@ -51,11 +51,17 @@ class Card:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns; readers sort it. Cells are texts, or numbers, which are written short."""
+    """Rows under columns; readers sort it. Cells are texts, or numbers, which are written short.
+
+    words: how it is to be read, in paragraphs. below: it stands under the pictures; of a single
+    picture every table does.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str | float]]
     caption: str = ""
+    words: Sequence[str] = ()
+    below: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class Page:
     """What one HTML file shows, from above.
 
     facts: name and value of what is needed to repeat it, at the foot. opacity: of the maps at
-    first, 0..1. truth: what the outlines of the cards' truths are called.
+    first, 0..1. truth: what the outlines of the cards' truths are called. pairs: each two cards
+    belong together and stand side by side.
     """
 
     title: str
@@ -73,3 +80,4 @@ class Page:
     facts: Sequence[tuple[str, str]] = field(default=())
     opacity: float = 0.7
     truth: str = "the truth"
+    pairs: bool = False

@@ -48,7 +48,10 @@ def render(page: Page) -> str:
     text = _template().render(
         page=page,
         cards=cards,
-        tables=[_Sheet.of(table) for table in page.tables],
+        tables=[
+            _Sheet.of(table, number, below=table.below or len(cards) <= 1)
+            for number, table in enumerate(page.tables, 1)
+        ],
         switch=_shared(page.cards),
         shape=_shape(cards),
         style=style,
@@ -122,15 +125,17 @@ class _View:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A table with what its cells stand for: which columns are numbers, which have long texts."""
+    """A table, where it stands, which of its columns are numbers, and which have long texts."""
 
     table: Table
+    number: int
+    below: bool
     rows: list[list[tuple[str, float | None]]]
     numeric: list[bool]
     long: list[bool]
 
     @classmethod
-    def of(cls, table: Table) -> _Sheet:
+    def of(cls, table: Table, number: int, *, below: bool) -> _Sheet:
         rows = [[(_said(cell), _number(cell)) for cell in row] for row in table.rows]
         columns = list(zip(*rows, strict=True)) if rows else [() for _ in table.columns]
         numeric = [
@@ -139,7 +144,7 @@ class _Sheet:
             for column in columns
         ]
         long = [any(len(said) > LINE for said, _ in column) for column in columns]
-        return cls(table, rows, numeric, long)
+        return cls(table, number, below, rows, numeric, long)
 
 
 def _said(cell: str | float) -> str:
