@@ -7,7 +7,7 @@ from importlib import import_module
 
 from benchmarks.harness import alone, write
 
-NAMES = ("cam", "evaluation", "integrated_gradients", "replay", "startup")
+NAMES = ("cam", "evaluation", "integrated_gradients", "replay", "startup", "truth")
 
 
 def main() -> None:
