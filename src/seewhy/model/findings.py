@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from seewhy.errors import LayerError
 from seewhy.model.experiment import unambiguous
 from seewhy.model.layers import ZERO_HEAD, Layer, LayerTable, layer_table
+from seewhy.model.outputs import main_output
 from seewhy.model.prepare import Prepared
-from seewhy.model.tape.memory import graph_bytes
+from seewhy.model.tape.memory import pass_bytes
 from seewhy.model.tape.passes import uncounted
 from seewhy.model.tape.record import raise_if_known
-from seewhy.model.tape.replay import Plan, make_plan
+from seewhy.model.tape.replay import AGREEMENT, Plan, make_plan
 from seewhy.model.tape.trace import trace
 from seewhy.model.tape.trees import select_rows, tensors
 from seewhy.run import generator
@@ -91,13 +92,40 @@ class Findings:
 
         return self._found(layer, like, find, again=again)
 
-    def bytes_per_row(self, like: Prepared) -> int:
-        """Return the memory that a forward and a backward to the input take for one picture."""
+    def bytes_per_row(self, like: Prepared, gradient: bool) -> int:
+        """Return the memory that a forward takes for one picture, and a backward to the input."""
 
-        def find() -> int:
-            return graph_bytes(self._model, self._model.at_home(self.noise(1, like)))
+        def find() -> tuple[int, int]:
+            return pass_bytes(self._model, self._model.at_home(self.noise(1, like)))
 
-        return self._found("bytes", like, find)
+        return self._found("bytes", like, find)[gradient]
+
+    def layout(self, like: Prepared) -> torch.memory_format:
+        """Return the layout in which pictures run fastest: channels last, where that works.
+
+        Convolutions do; a network that takes views of activations, or reads them as they lie in
+        memory, fails with it or gives something else.
+        """
+
+        def find() -> torch.memory_format:
+            module = self._model.module
+            if like.tensor.ndim != 4 or not any(isinstance(m, nn.Conv2d) for m in module.modules()):
+                return torch.contiguous_format
+            noise = self._model.at_home(self.noise(2, like))
+            plain = main_output(self._runner(noise)(noise.tensor.clone()))
+            try:
+                turned = noise.tensor.contiguous(memory_format=torch.channels_last)
+                other = main_output(self._runner(noise)(turned))
+            except RuntimeError:
+                return torch.contiguous_format
+            rounding = max(AGREEMENT, 8 * torch.finfo(plain.dtype).eps)
+            agree = other.shape == plain.shape and bool(
+                (other - plain).abs().max() <= rounding * plain.abs().max()
+            )
+            return torch.channels_last if agree else torch.contiguous_format
+
+        with torch.inference_mode(mode=False), torch.no_grad():
+            return self._found("layout", like, find)
 
     def _found(
         self,

@@ -249,12 +249,12 @@ class Model:
                 found.append(self.forward(usable(part.tensor), usable(part.others)))
         return joined(found)
 
-    def rows_at_once(self, prepared: Prepared, run: Run) -> int:
-        """Return how many rows a forward and a backward may have within the run's memory."""
+    def rows_at_once(self, prepared: Prepared, run: Run, *, gradient: bool = True) -> int:
+        """Return how many rows a forward may have within the run's memory, and a backward to it."""
         # kernels keep copies of the weights in an order of their own
         unpacked = 2 * sum(each.nbytes for each in self.module.parameters())
         fit = run.rows_at_once(
-            self.findings.bytes_per_row(prepared), prepared.tensor.device, unpacked
+            self.findings.bytes_per_row(prepared, gradient), prepared.tensor.device, unpacked
         )
         return min(fit, self.offers.batch or fit)
 

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from seewhy.errors import NoAnswerError, TargetError
 from seewhy.model.layers import Layer
-from seewhy.model.outputs import detects
 from seewhy.model.tape.record import Outcome, record
-from seewhy.model.tape.trees import select_rows
 from seewhy.targets.base import Bound, Custom, Target
 from seewhy.targets.boxes import Box
 from seewhy.targets.classes import Class, LogitSum, LogProbability, Margin, Probability, Regression
@@ -165,7 +163,7 @@ class Score:
             mine = torch.tensor([i for i, row in enumerate(rows.tolist()) if row in where])
             if len(mine):
                 own = torch.tensor([where[int(rows[i])] for i in mine])
-                parts.append(bound.read(_rows(outcome, mine), own))
+                parts.append(bound.read(outcome.rows(mine), own))
                 places.append(mine)
         order = torch.cat(places).argsort()
         joined = torch.cat(parts)
@@ -175,7 +173,7 @@ class Score:
         names = [""] * self.count
         single = len(self._groups) == 1
         for target, members in self._groups:
-            bound = target.bind(outcome if single else _rows(outcome, members), self._labels)
+            bound = target.bind(outcome if single else outcome.rows(members), self._labels)
             self._bound.append(bound)
             if len(bound.names) != len(members):
                 raise TargetError(
@@ -198,13 +196,3 @@ class RowsOf:
     def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
         """Return (len(rows),), as the score does for the pictures behind these rows."""
         return self.score(outcome, self.rows[rows])
-
-
-def _rows(outcome: Outcome, rows: Tensor) -> Outcome:
-    """The outcome of some rows."""
-    outputs = outcome.outputs
-    if detects(outputs):
-        chosen: Any = [outputs[i] for i in rows.tolist()]  # detectors: one dict a picture
-    else:
-        chosen = select_rows(outputs, rows)
-    return Outcome(chosen, select_rows(outcome.activations, rows), outcome.clean)

@@ -56,29 +56,24 @@ class RemovalCheck:
         grid = (-(-height // patch), -(-width // patch))
         relevance = patch_relevance(maps.on_input((height, width)), patch)
         most = max(1, round(self.share * relevance.shape[1]))
-        removed, rows = [], []
+        gone = torch.zeros(len(case), self.draws + 1, relevance.shape[1], dtype=torch.bool)
         for row, own in enumerate(relevance):
             count = min(most, int((own > 0).sum()))
             if count:
                 region = torch.zeros(grid, dtype=torch.bool)
                 region.view(-1)[own.topk(count).indices] = True
                 moved = moves(region, self.draws, case.draw(row, DRAWS))
-                removed += [region.flatten(), *(each.flatten() for each in moved)]
-                rows.append(row)
+                gone[row] = torch.stack([region, *moved]).flatten(1)
+        pointing = gone[:, 0].any(1)
+        counts = (pointing * (self.draws + 1)).tolist()
         trials: list[list[Trial]] = [[] for _ in range(len(case))]
-        if rows:
-            gone, pictures = torch.stack(removed), torch.tensor(rows)
-            for fill in self.fills:
-                scores = scores_of_kept(
-                    case,
-                    fill,
-                    patches,
-                    pictures.repeat_interleave(self.draws + 1),
-                    lambda part: ~gone[part],
-                ).reshape(len(rows), -1)
-                for row, own, region in zip(rows, scores, gone[:: self.draws + 1], strict=True):
-                    share = float(region[patches].double().mean())
-                    trials[row].append(_trial(case, row, fill, share, own))
+        for fill in self.fills if any(counts) else ():
+            scores = scores_of_kept(
+                case, fill, patches, counts, lambda rows, draws: ~gone[rows, draws]
+            )
+            for row in pointing.nonzero().flatten().tolist():
+                share = float(gone[row, 0][patches].double().mean())
+                trials[row].append(_trial(case, row, fill, share, scores[row]))
         return [tuple(each) for each in trials]
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 from seewhy.errors import MethodError
 from seewhy.fill import Blur, Fill, as_fill
 from seewhy.model.prepare import Prepared
-from seewhy.model.tape.record import record
+from seewhy.model.tape.ask import ask
 from seewhy.trust.metrics import TIES, Case, Maps, Metric
 
 Order = Literal["least", "most"]
@@ -21,7 +21,6 @@ BLUR = Blur()
 ORDERS: tuple[Order, ...] = ("least", "most")
 
 FEW_PATCHES, STEPS = 64, 32
-WORKING_COPIES = 16  # of a picture, while its removed pixels are filled
 
 
 @dataclass(frozen=True)
@@ -104,29 +103,24 @@ class Removal(Metric):
     ) -> dict[Order, Tensor]:
         """The curves (N, K + 1) of these orders, all steps of all pictures batched."""
         fill, ranks = as_fill(self.fill), _ranks(case, maps, self.patch)
-        count, total = ranks.shape[1], len(removed) * len(orders) * len(case)
-        rows = torch.arange(len(case)).repeat_interleave(total // len(case))
+        count = ranks.shape[1]
         # a patch stays while its rank is in low..high: the least relevant go, or the most
-        low = torch.cat([removed * (order == "least") for order in orders]).repeat(len(case))
+        low = torch.cat([removed * (order == "least") for order in orders])
         high = torch.cat([count - removed * (order == "most") for order in orders])
-        high = high.repeat(len(case))
-        if (fill, None) not in case.known:  # nothing left is the same for every map
-            rows = torch.cat([rows, torch.arange(len(case))])
-            low = torch.cat([low, torch.full((len(case),), count)])
-            high = torch.cat([high, torch.full((len(case),), count)])
+        new = (fill, None) not in case.known  # nothing left is the same for every map
+        if new:
+            low, high = torch.cat([low, low.new_tensor([count])]), torch.cat([high, high[:1]])
 
-        def kept(part: slice) -> Tensor:
-            own = ranks[rows[part]]
-            return (own >= low[part, None]) & (own < high[part, None])
+        def kept(rows: Tensor, changes: Tensor) -> Tensor:
+            own = ranks[rows]
+            return (own >= low[changes, None]) & (own < high[changes, None])
 
-        scores = scores_of_kept(case, fill, patches, rows, kept)
-        whole = case.whole
-        if len(rows) > total:
-            case.known[fill, None] = scores[total:]
-        nothing, between = case.known[fill, None], scores[:total]
-        between = between.reshape(len(case), len(orders), len(removed))
+        scores = scores_of_kept(case, fill, patches, len(low), kept)
+        if new:
+            case.known[fill, None], scores = scores[:, -1], scores[:, :-1]
+        nothing, between = case.known[fill, None], scores.unflatten(1, (len(orders), -1))
         return {
-            order: torch.cat([whole[:, None], between[:, place], nothing[:, None]], 1)
+            order: torch.cat([case.whole[:, None], between[:, place], nothing[:, None]], 1)
             for place, order in enumerate(orders)
         }
 
@@ -181,31 +175,35 @@ class SRG(Removal):
 
 
 def scores_of_kept(
-    case: Case, fill: Fill, patches: Tensor, rows: Tensor, kept: Callable[[slice], Tensor]
+    case: Case,
+    fill: Fill,
+    patches: Tensor,
+    counts: int | Sequence[int],
+    kept: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Return the score of pictures of which only some patches are left, float64 (M,).
+    """Return the scores of pictures of which only some patches are left, float64 (N, most).
 
-    patches: the number of each pixel's patch, (H, W). rows: which picture, (M,). kept: for a part
-    of the rows, which patches stay, bool (m, P). As many rows at once as memory allows.
+    patches: the number of each pixel's patch, (H, W). counts: how many changes each picture has;
+    where one has fewer than another, the rest is NaN. kept: which patches stay, bool (m, P), for
+    these rows and changes (m,).
     """
     model, run = case.model, case.run
-    scores = torch.empty(len(rows), dtype=torch.float64)
+    most = counts if isinstance(counts, int) else max(counts)
+    found = torch.full((len(case), most), torch.nan, dtype=torch.float64)
     with model.held(run), torch.no_grad():
         pictures = model.at_home(case.prepared)
         case.score.bind(model, pictures)
         filler = case.filler(fill, pictures.tensor)
         home = patches.to(pictures.tensor.device)
-        at_once = min(
-            model.rows_at_once(pictures, run),
-            run.rows_at_once(WORKING_COPIES * pictures.tensor[0].nbytes, home.device),
-        )
-        for start in range(0, len(rows), at_once):
-            part = slice(start, start + at_once)
-            keep = kept(part).to(home.device)[:, home]
-            changed = pictures.changed(filler(rows[part], keep), rows[part])
-            scores[part] = record(model, changed, case.score.of(rows[part])).scores.cpu().double()
-            run.report(min(start + at_once, len(rows)), len(rows), "steps")
-    return scores
+
+        def changed(rows: Tensor, changes: Tensor) -> Tensor:
+            return filler(rows, kept(rows, changes).to(home.device)[:, home])
+
+        for answers in ask(
+            model, pictures, case.score, run, counts, changed, what="steps", shared=False
+        ):
+            found[answers.rows, answers.changes] = answers.scores
+    return found
 
 
 def patch_relevance(values: Tensor, patch: int) -> Tensor:

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from seewhy.model.prepare import Prepared
 
 OVERHEAD = 1.25  # what the allocator rounds up and holds back
+WITHOUT_GRAPH = 6  # such tensors live at once in a forward alone, with what the kernel unpacks
 WORKING_COPIES = 4  # of the largest tensor: gradients in and out, and what the kernel unpacks
 
 
-def graph_bytes(model: Model, one: Prepared) -> int:
-    """Return the bytes that a forward and a backward to the input hold for one row.
+def pass_bytes(model: Model, one: Prepared) -> tuple[int, int]:
+    """Return the bytes that a forward holds for one row, and one with a backward to the input.
 
-    Counts what autograd saves, each storage once and the weights not at all.
+    Counts what autograd saves, each storage once and the weights not at all; without a graph only
+    the tensors at work are there, none larger than the largest of these.
     """
     known = (*model.module.parameters(), *model.module.buffers())
     weights = {each.untyped_storage().data_ptr() for each in known}
@@ -37,4 +39,5 @@ def graph_bytes(model: Model, one: Prepared) -> int:
         leaf = one.tensor.clone().requires_grad_()
         model.forward(leaf * 1, one.others, counted=False)  # a network may write into its input
     largest = max(sizes.values(), default=one.tensor.nbytes)
-    return int(OVERHEAD * (sum(sizes.values()) + WORKING_COPIES * largest))
+    whole = sum(sizes.values()) + WORKING_COPIES * largest
+    return int(OVERHEAD * min(whole, WITHOUT_GRAPH * largest)), int(OVERHEAD * whole)

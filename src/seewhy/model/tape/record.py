@@ -13,10 +13,10 @@ from torch.autograd.graph import get_gradient_edge
 
 from seewhy.errors import LayerError, ModelError
 from seewhy.model.layers import INPUT, OUTPUT, Layer
-from seewhy.model.outputs import main_output
+from seewhy.model.outputs import detects, main_output
 from seewhy.model.tape.guard import hookable, hooked
 from seewhy.model.tape.passes import spend
-from seewhy.model.tape.trees import float_tensors, put, usable
+from seewhy.model.tape.trees import float_tensors, put, select_rows, usable
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -39,6 +39,15 @@ class Outcome:
     def main(self) -> Tensor:
         """The tensor that answers, usually the logits (N, K)."""
         return main_output(self.outputs)
+
+    def rows(self, rows: Tensor) -> Outcome:
+        """Return the outcome of these pictures, in this order; one may come several times."""
+        outputs = self.outputs
+        if detects(outputs):
+            chosen: Any = [outputs[i] for i in rows.tolist()]  # detectors: one dict a picture
+        else:
+            chosen = select_rows(outputs, rows)
+        return Outcome(chosen, select_rows(self.activations, rows), self.clean)
 
 
 class Scoring(Protocol):

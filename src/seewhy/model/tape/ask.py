@@ -1,0 +1,120 @@
+"""Ask: the scores of many changed pictures, where only the scores are wanted.
+
+Without a graph, as many rows at once as memory allows, in the layout that convolutions run fastest
+in. Rows that are the same picture with another target share their forwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seewhy.errors import CancelledError
+from seewhy.model.layers import Layer
+from seewhy.model.prepare import Prepared
+from seewhy.model.tape.record import Outcome, Scoring, record
+from seewhy.run import Run
+
+if TYPE_CHECKING:
+    from seewhy.model.model import Model
+    from seewhy.targets import Score
+
+Change = Callable[[Tensor, Tensor], Tensor]
+"""(rows (m,), changes (m,)) -> (m, C, *space): the pictures of these rows after these changes."""
+
+MOST_ROWS = 64  # at once on a CPU: more only leave its caches
+
+
+class Answers(NamedTuple):
+    """Scores of some changed pictures: which row each belongs to, which change, what it scored."""
+
+    rows: Tensor
+    changes: Tensor
+    scores: Tensor
+
+
+def ask(
+    model: Model,
+    prepared: Prepared,
+    score: Score,
+    run: Run,
+    counts: int | Sequence[int],
+    changed: Change,
+    *,
+    seconds: float | None = None,
+    partial: bool = False,
+    shared: bool = True,
+    what: str = "samples",
+) -> Iterator[Answers]:
+    """Yield the scores of all changes of all pictures, a part at a time; float64, on the CPU.
+
+    The model is held by the caller, and the score is bound. counts: changes of each picture, all
+    alike or one number a row. changed: makes the changed
+    pictures, on the model's device. The first change of every picture comes before any second one.
+    seconds: no part is begun after that, once one is done. partial: where `run.cancel` says so it
+    ends in the same way, with what there is, and CancelledError is not raised.
+    shared: the changes of a picture follow from the picture alone, so that its rows, with several
+    targets, share them.
+    """
+    first = first_rows(prepared) if shared else list(range(len(prepared)))
+    listed = [counts] * len(prepared) if isinstance(counts, int) else list(counts)
+    followers = {row: [i for i, each in enumerate(first) if each == row] for row in first}
+    order = sorted((change, row) for row in followers for change in range(listed[row]))
+    device, form = prepared.tensor.device, model.findings.layout(prepared)
+    at_once = model.rows_at_once(prepared, run, gradient=False)
+    at_once = min(at_once, MOST_ROWS) if device.type == "cpu" else at_once
+    began, start = time.perf_counter(), 0
+    while start < len(order):
+        part = order[start : start + at_once]
+        changes, rows = torch.tensor(part).T
+        asked = [(place, row) for place, (_, own) in enumerate(part) for row in followers[own]]
+        places, own = torch.tensor(asked).T
+        try:
+            tensor = changed(rows, changes).contiguous(memory_format=form)
+            some = prepared.changed(tensor, rows)
+            scores = record(model, some, _Shared(score.of(own), places)).scores
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+            at_once = (at_once + 1) // 2
+            continue
+        yield Answers(own, changes[places], scores.double().cpu())
+        start += len(part)
+        try:
+            run.report(start, len(order), what)
+        except CancelledError:
+            if not partial:
+                raise
+            return
+        if seconds is not None and time.perf_counter() - began >= seconds:
+            return
+
+
+def first_rows(prepared: Prepared) -> list[int]:
+    """Return for each row the first that is the same picture with no further inputs."""
+    if prepared.others is not None:
+        return list(range(len(prepared)))
+    known: dict[int, int] = {}
+    return [known.setdefault(key, row) for row, key in enumerate(prepared.keys)]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """A score that reads some outcomes more than once: one place for each row asked about."""
+
+    score: Scoring
+    places: Tensor
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self.score.layers
+
+    def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
+        single = len(rows) == len(self.places)
+        taken = outcome if single else outcome.rows(self.places)
+        return self.score(taken, torch.arange(len(self.places)))
