@@ -4,7 +4,7 @@ import pytest
 
 import seewhy as sw
 from seewhy.errors import LayerError, MethodError
-from seewhy.methods import as_method, methods
+from seewhy.methods import Method, as_method, methods
 from seewhy.testing import CHECKS, KINDS, check_method
 
 VARIANTS = [
@@ -20,31 +20,38 @@ CHEAP = {
     "integrated-gradients": "integrated-gradients:steps=4",
     "smoothgrad": "smoothgrad:samples=4",
 }
+"""How a method is run here, where its defaults would take long."""
+
 ALL = [CHEAP.get(name, name) for name in methods()] + VARIANTS
 
-CAM_NEEDS_A_LINEAR_HEAD = {
-    "functional": "max pooling stands before the head",
-    "tokens": "the head reads a token, not the mean",
-    "two-inputs": "the features are multiplied by the second input",
-    "one-logit": "two linear layers follow the mean",
-    "regression": "two linear layers follow the mean",
-    "tupled": "a tanh stands between the layer and the mean",
-    "softmax": "the network goes on after its head",
-    "segmentation": "there is no mean",
-    "embedding": "there is no head",
-}
 NO_SPACE = {"flat": "no layer has space", "scripted": "no layer can be read"}
+
+REFUSES = {
+    "grad-cam": NO_SPACE,
+    "hires-cam": NO_SPACE,
+    "layer-cam": NO_SPACE,
+    "cam": {
+        **NO_SPACE,
+        "functional": "max pooling stands before the head",
+        "tokens": "the head reads a token, not the mean",
+        "two-inputs": "the features are multiplied by the second input",
+        "one-logit": "two linear layers follow the mean",
+        "regression": "two linear layers follow the mean",
+        "tupled": "a tanh stands between the layer and the mean",
+        "softmax": "the network goes on after its head",
+        "segmentation": "there is no mean",
+        "embedding": "there is no head",
+    },
+}
+"""By method, the kinds of models to which it does not apply, and why."""
 
 
 def refuses(method, kind):
     """Whether this method has a reason not to apply to this kind of model."""
-    name = method.partition(":")[0]
-    inner = as_method(method).method.name if name == "smoothgrad" else name
-    if method == "grad-cam:layer=input":
-        return kind in NO_SPACE
-    if inner == "cam":
-        return kind in NO_SPACE or kind in CAM_NEEDS_A_LINEAR_HEAD
-    return inner in ("grad-cam", "hires-cam", "layer-cam") and kind in NO_SPACE
+    how = as_method(method)
+    while isinstance(getattr(how, "method", None), Method):
+        how = how.method
+    return kind in REFUSES.get(how.name, {})
 
 
 @pytest.mark.parametrize("kind", KINDS)

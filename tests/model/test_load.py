@@ -98,8 +98,20 @@ def test_a_layer_reachable_under_two_names_is_found_by_both(net, pictures):
 
 
 def test_what_is_no_module_is_refused():
-    with pytest.raises(ModelError, match="torch module is expected, not function"):
-        sw.Model(lambda x: x)
+    with pytest.raises(ModelError, match="torch module or a function is expected, not int"):
+        sw.Model(3)
+
+
+def test_a_function_is_a_model_that_offers_only_its_scores():
+    def bright(pictures):
+        return pictures.mean((1, 2, 3)).numpy()[:, None] * [[1.0, -1.0]]
+
+    model = sw.Model(bright, labels=["bright", "dark"])
+    assert model.name == "bright"
+    assert not model.offers.gradient
+    assert model.predict(model.prepare(torch.ones(1, 3, 4, 4)))[0][0].label == "bright"
+    with pytest.raises(sw.errors.MethodError, match="needs gradient"):
+        sw.explain(model, torch.ones(1, 3, 4, 4), method="gradient")
 
 
 # ---------------------------------------------------------------------- Python paths

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import LayerError, ModelError, NoSpaceError, PictureError, warn
 from seewhy.model.findings import Findings
+from seewhy.model.function import Function
 from seewhy.model.labels import Labels
 from seewhy.model.layers import (
     INPUT,
@@ -48,7 +49,9 @@ class Offers:
 class Model:
     """A network and what belongs to it.
 
-    module: any torch module; it is given back exactly as it came. preprocess: makes model input
+    module: any torch module; it is given back exactly as it came. Or a function of a batch, a
+    tensor (N, C, *space), that gives a tensor or an array, for methods that need no gradient.
+    preprocess: makes model input
     of a picture (see `seewhy.Preprocess`; torchvision, timm and Hugging Face transforms and plain
     functions work too). labels: names of the classes. name: what to call it. input_shape: of one
     input, (C, *space), where layers are wanted before any picture has been prepared.
@@ -60,7 +63,7 @@ class Model:
 
     def __init__(
         self,
-        module: nn.Module,
+        module: nn.Module | Callable[..., Any],
         preprocess: Callable[..., Any] | None = None,
         labels: Sequence[str] | Labels | None = None,
         *,
@@ -71,10 +74,12 @@ class Model:
         if isinstance(module, Model):
             raise ModelError("this is a seewhy.Model already: use it as it is")
         if not isinstance(module, nn.Module):
-            raise ModelError(
-                f"a torch module is expected, not {type(module).__name__}: "
-                "wrap a function in a class derived from torch.nn.Module"
-            )
+            if not callable(module):
+                raise ModelError(
+                    f"a torch module or a function is expected, not {type(module).__name__}"
+                )
+            name, module = name or getattr(module, "__name__", None), Function(module).eval()
+            offers = offers or Offers(gradient=False, layers=False)
         compiled = type(module).__name__ == "OptimizedModule"  # compiled code calls no hooks
         self.module: nn.Module = module.get_submodule("_orig_mod") if compiled else module
         self.name = name or type(self.module).__name__
