@@ -66,7 +66,9 @@ def explain(
     40 more forwards. The rest is as for `Run`.
 
     In a list, pictures that fail are left out, warned of, and listed in `.failures`; the errors of
-    a single picture are raised: PictureError, TargetError, LayerError, MethodError.
+    a single picture are raised: PictureError, TargetError, LayerError, MethodError. Where `cancel`
+    answers True, what is explained already is returned with a warning; CancelledError where nothing
+    is.
 
     >>> why = explain("demo", Image.new("RGB", (64, 64), "gray"), target="disk")
     >>> why.heatmap().shape
@@ -88,13 +90,18 @@ def explain(
         others=others,
         check=checked if check else None,
     )
-    for each in _held(model, run, stream):
-        if isinstance(each, Failure):
-            if single:
-                raise each.error
-            failures.append(each)
-        else:
-            found.append(each)
+    try:
+        for each in _held(model, run, stream):
+            if isinstance(each, Failure):
+                if single:
+                    raise each.error
+                failures.append(each)
+            else:
+                found.append(each)
+    except CancelledError as error:
+        if not found:
+            raise
+        warn(f"{error}: {len(found)} explained until then are returned")
     if single and len(found) == 1 and not isinstance(target, list | tuple):
         return found[0]
     if failures:

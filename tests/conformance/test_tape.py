@@ -322,6 +322,16 @@ def test_scripted_weights_cannot_be_lent():
         sw.explain(KINDS["scripted"].model(), KINDS["scripted"].pictures(), precision="float64")
 
 
+def test_what_was_explained_before_cancelling_is_kept(demo):
+    asked = iter([False, True])
+    pictures = torch.randn(3, 3, 64, 64)
+    with pytest.warns(SeewhyWarning, match="2 explained until then"):
+        found = sw.explain(demo, pictures, method="gradient", batch=1, cancel=lambda: next(asked))
+    assert len(found) == 2
+    with pytest.raises(sw.errors.CancelledError):
+        sw.explain(demo, pictures, method="integrated-gradients", cancel=lambda: True)
+
+
 def test_cancelling_is_no_failure_of_a_method(demo):
     with pytest.raises(CancelledError):
         sw.compare(demo, np.zeros((64, 64, 3), np.uint8), ["smoothgrad"], cancel=lambda: True)
