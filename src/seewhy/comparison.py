@@ -11,6 +11,7 @@ from typing import Any
 from seewhy.draw import markdown, write_whole
 from seewhy.errors import Failure
 from seewhy.explanation import Explanation, Explanations
+from seewhy.trial import verdict_of
 
 
 class Comparison(Explanations):
@@ -31,7 +32,10 @@ class Comparison(Explanations):
                 "score": f"{each.score:.4g}",
                 "seconds": f"{each.seconds:.3f}",
                 "passes": str(each.passes),
-                "checks": ", ".join(f"{name} {value:.2g}" for name, value in each.checks.items()),
+                "checks": ", ".join(
+                    [f"{name} {value:.2g}" for name, value in each.checks.items()]
+                    + [f"counts {verdict_of(each.trials)}" for _ in each.trials[:1]]
+                ),
             }
             for each in self
         ]

@@ -27,8 +27,15 @@ if TYPE_CHECKING:
     from seewhy.explanation import Explanation
 
 CHECKS = {
-    "completeness gap": "the map adds up to the change of the score, but for {:.2%} of it",
+    "completeness gap": "the map's values add up to the change of the score, within {:.2%} of it",
 }
+ENDS = {
+    "signed": ("against it", "for it"),
+    "positive": ("little", "for it"),
+    "absolute": ("little", "for or against it"),
+}
+"""What the ends of a map's scale mean, by what the map shows."""
+
 NUMBERS = ("probability of", "log-probability of", "sum of", "similarity")
 """How targets begin that are amounts, not things."""
 
@@ -74,7 +81,7 @@ def of_methods(
     introduction: Sequence[str] = (),
     tables: Sequence[Table] = (),
     truths: Sequence[NDArray[np.bool_]] | None = None,
-    truth: str = "the truth",
+    truth: str = "the marked region",
 ) -> Page:
     """Return a page of pictures, each with the maps of several methods, under measured tables.
 
@@ -95,17 +102,17 @@ def of_methods(
 def card_of(
     maps: Mapping[str, Explanation],
     mask: NDArray[np.bool_] | None = None,
-    truth: str = "the truth",
+    truth: str = "the marked region",
     title: str = "",
 ) -> Card:
     """Return one picture with its maps by name; with a mask, whether each points into it."""
     card = _card(list(maps.values()), list(maps))
     if mask is not None:
         layers = [
-            replace(layer, words=[*layer.words, _verdict(why, mask, truth)])
+            replace(layer, words=[*layer.words, *_verdict(why, mask, truth)])
             for layer, why in zip(card.layers, maps.values(), strict=True)
         ]
-        card = replace(card, layers=layers, truth=mask)
+        card = replace(card, layers=layers, truth=mask if mask.any() else None)
     return replace(card, title=title or card.title)
 
 
@@ -113,7 +120,7 @@ def check_in_words(name: str, value: float) -> str:
     """Say what a method's check found.
 
     >>> check_in_words("completeness gap", 0.0012)
-    'the map adds up to the change of the score, but for 0.12% of it'
+    "the map's values add up to the change of the score, within 0.12% of it"
     """
     return CHECKS[name].format(value) if name in CHECKS else f"{name} {value:.3g}"
 
@@ -156,14 +163,17 @@ def _layer(why: Explanation, name: str) -> Layer:
         details=why.method + at,
         words=[each[:1].upper() + each[1:].rstrip(".") + "." for each in words],
         signed=why.display == "signed",
+        ends=ENDS[why.display],
     )
 
 
-def _verdict(why: Explanation, mask: NDArray[np.bool_], truth: str) -> str:
-    """Say whether a map's largest value lies in the truth."""
-    heat = why.heatmap("positive")
+def _verdict(why: Explanation, mask: NDArray[np.bool_], truth: str) -> list[str]:
+    """Say whether a map's largest value lies in the truth; nothing where there is neither."""
+    heat = why.heatmap()
+    if not mask.any() or not heat.max() > 0:
+        return []
     hit = bool(mask[np.unravel_index(heat.argmax(), heat.shape)])
-    return f"Its strongest point lies {'in' if hit else 'outside'} {truth}."
+    return [f"Its strongest point lies {'in' if hit else 'outside'} {truth}."]
 
 
 def _names(group: Sequence[Explanation]) -> list[str]:
@@ -202,16 +212,15 @@ def _introduction(explanations: Sequence[Explanation], cards: Sequence[Card]) ->
     methods = len({each.method for each in explanations})
     asked = f"{methods} methods answer" if methods > 1 else f"{first.method} answers"
     ways = {each.display for each in explanations}
-    means = []
-    if ways - {"signed", "absolute"}:
-        means.append("the warmer a place, the more it spoke for the decision")
-    if "absolute" in ways:
-        means.append("the warmer a place, the more it counted, for or against")
-    if "signed" in ways:
-        means.append("red places spoke for the decision, and blue ones against it")
+    means = {
+        "positive": "the warmer a place, the more it spoke for the decision",
+        "absolute": "the warmer a place, the more it counted, for or against",
+        "signed": "red places spoke for the decision, and blue ones against it",
+    }
+    how = means[ways.pop()] if len(ways) == 1 else "the scale beside it says what its colours mean"
     said = (
         f"The model {first.model} looked at {seen}, and {asked} with a map over the picture: "
-        f"{'; in some, '.join(means)}. Where the picture is clear, it counted little."
+        f"{how}. Where the picture is clear, it counted little."
     )
     if any(np.isnan(layer.heat).any() for card in cards for layer in card.layers):
         said += " What lies under grey, the model did not see."

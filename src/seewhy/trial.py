@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-GAPS = {"blur": "Blurred", "noisy-linear": "Filled in from around"}
+GAPS = {"blur": "blurred", "noisy-linear": "filled in from its surroundings"}
 """What is done to a place, by fill."""
 
 Verdict = Literal["more", "not more", "unclear"]
+
+SAID = {
+    "more": "What it points at counts more than other places",
+    "not more": "What it points at counts less than other places",
+    "unclear": "It is unclear whether what it points at counts more than other places",
+    "depends": "Whether what it points at counts more depends on what fills the gap",
+}
+"""What follows, by verdict."""
 
 
 @dataclass(frozen=True)
@@ -50,28 +58,38 @@ def in_words(trials: Sequence[Trial]) -> list[str]:
     >>> found = Trial("blur", 0.1, "probability of cat", 0.98, 0.03, 0.95, 0.9, 0.94)
     >>> for sentence in in_words([found]):  # doctest: +ELLIPSIS
     ...     print(sentence)
-    It points at what counts: 10% of the picture was removed there, and as much elsewhere
-    Blurred there, the probability of cat goes from 0.98 to 0.03, elsewhere to 0.95; in 9 of 10...
+    What it points at counts more than other places: 10% of the picture was removed there, ...
+    With that part blurred, the probability of cat goes from 98% to 3%; with an equal part ...
     """
     if not trials:
         return []
     removed = f"{_share(trials[0].share)} of the picture was removed there, and as much elsewhere"
+    return [f"{SAID[verdict_of(trials)]}: {removed}", *(_found(each) for each in trials)]
+
+
+def verdict_of(trials: Sequence[Trial]) -> Verdict | Literal["depends"]:
+    """Return what all trials of a map say together; "depends" where it is the fill that decides."""
     verdicts = {each.verdict for each in trials}
-    if verdicts == {"more"}:
-        said = f"It points at what counts: {removed}"
-    elif "more" in verdicts:
-        said = f"Whether it points at what counts depends on what fills the gap: {removed}"
-    else:
-        said = f"It does not point at what counts: {removed}"
-    return [said, *(_found(each) for each in trials)]
+    if len(verdicts) == 1:
+        return verdicts.pop()
+    return "depends" if "more" in verdicts else "unclear"
 
 
 def _found(trial: Trial) -> str:
-    gap = GAPS.get(trial.fill, f"Replaced ({trial.fill})")
+    gap = GAPS.get(trial.fill, f"replaced ({trial.fill})")
+    percent = trial.measured.startswith("probability of")
+
+    def said(value: float) -> str:
+        return f"{100 * value:.3g}%" if percent else f"{value:.3g}"
+
+    low, high = (
+        f"{100 * each:.2g}" if percent else f"{each:.2g}" for each in (trial.low, trial.high)
+    )
     return (
-        f"{gap} there, the {trial.measured} goes from {trial.whole:.3g} to {trial.pointed:.3g}, "
-        f"elsewhere to {trial.elsewhere:.3g}; in 9 of 10 places the difference is {trial.low:.3g} "
-        f"to {trial.high:.3g}"
+        f"With that part {gap}, the {trial.measured} goes from {said(trial.whole)} to "
+        f"{said(trial.pointed)}; with an equal part elsewhere {gap}, to {said(trial.elsewhere)} on "
+        f"average. Against 9 of 10 other places that is {low} to {high}"
+        f"{' points' if percent else ''} lower"
     )
 
 

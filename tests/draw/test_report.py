@@ -13,6 +13,7 @@ from PIL import Image
 
 import seewhy as sw
 from seewhy import report
+from seewhy.data.world import generate
 from seewhy.draw.report import Card, Layer, Page, Table, render, save_page, where_strongest
 from seewhy.errors import Failure, PictureError, SaveError
 from seewhy.explanation import Explanations
@@ -275,7 +276,7 @@ def test_a_comparison_is_one_card_and_its_table(demo):
     [card], [table] = page.cards, page.tables
     assert [each.name for each in card.layers] == ["grad-cam", "integrated-gradients"]
     assert page.title == "Why disk?"
-    assert any("adds up to the change of the score" in word for word in card.layers[1].words)
+    assert any("add up to the change of the score" in word for word in card.layers[1].words)
     assert len(table.rows) == 2
 
 
@@ -290,3 +291,16 @@ def test_a_map_for_a_tensor_stands_alone(demo):
 def test_nothing_explained_is_refused():
     with pytest.raises(PictureError, match="nothing to show"):
         report.of_explanations([])
+
+
+def test_the_words_on_a_card_follow_what_the_map_shows(demo):
+    """A magnitude is judged as a magnitude, and nothing is said where nothing is marked."""
+    scenes = generate(6, seed=1, conflict=True)
+    whys = sw.explain(demo, list(scenes.pictures), method="gradient")
+    for why, mask in zip(whys, scenes.mask("shape"), strict=True):
+        [layer] = report.card_of({"gradient": why}, mask).layers
+        peak = np.unravel_index(why.heatmap("absolute").argmax(), mask.shape)
+        assert layer.words[-1].endswith("in the marked region.") == bool(mask[peak])
+        assert layer.ends == ("little", "for or against it")
+    [bare] = report.card_of({"gradient": whys[0]}, np.zeros((64, 64), bool)).layers
+    assert not any("strongest" in word for word in bare.words)

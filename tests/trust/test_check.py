@@ -62,11 +62,11 @@ def test_trials_do_not_depend_on_the_batch_and_follow_the_seed(demo, pictures):
 def test_an_explanation_keeps_its_trials(demo, pictures, tmp_path):
     why = sw.explain(demo, pictures[0], check=True)
     assert why.trials[0].whole == pytest.approx(why.prediction[0].probability, abs=1e-4)
-    assert "It points at what counts" in str(why)
+    assert "What it points at counts more than other places" in str(why)
     assert sw.read(why.save(tmp_path / "why.npz")).trials == why.trials
     assert sw.explain(demo, pictures[0]).trials == ()
     page = why.save(tmp_path / "why.html").read_text()
-    assert "Blurred there, the probability of" in page
+    assert "With that part blurred, the probability of" in page
 
 
 def test_a_map_that_points_at_nothing_has_no_trial(demo, pictures):
@@ -86,10 +86,12 @@ def test_moves_keep_the_form_and_leave_the_place():
 @pytest.mark.parametrize(
     ("verdicts", "begins"),
     [
-        (("more", "more"), "It points at what counts"),
-        (("more", "unclear"), "Whether it points"),
-        (("unclear", "unclear"), "It does not point"),
-        (("not more", "unclear"), "It does not point"),
+        (("more", "more"), "What it points at counts more"),
+        (("more", "unclear"), "Whether what it points at counts"),
+        (("more", "not more"), "Whether what it points at counts"),
+        (("unclear", "unclear"), "It is unclear"),
+        (("not more", "unclear"), "It is unclear"),
+        (("not more", "not more"), "What it points at counts less"),
     ],
 )
 def test_the_words_follow_all_fills(verdicts, begins):

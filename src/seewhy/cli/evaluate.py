@@ -99,5 +99,7 @@ def evaluate(
         screen.table(columns, found.rows(brief=True), right=columns[1:])
         for file in files:
             screen.line(f"saved: {file}")
+    for failure in found.failures:
+        screen.error(f"does not apply: {described(failure)}", "warning")
     for failure in (*failures, *found.left_out):
         screen.error(f"left out: {described(failure)}", "warning")

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,7 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from seewhy.api import evaluate
-from seewhy.data.world import CLASSES, Scenes, generate, load_network, logits
+from seewhy.data.world import CLASSES, STICKERS, Scenes, generate, load_network, logits
 from seewhy.draw import save_image
 from seewhy.draw.report import Page, Table, save_page
 from seewhy.explanation import Explanation
@@ -26,6 +27,7 @@ from seewhy.methods import methods as registered
 from seewhy.report import card_of
 from seewhy.run import Progress
 from seewhy.trust import SRG, Evaluation, Interval, PointingGame, RelevanceMass, auroc, mass_of
+from seewhy.trust.evaluation import short
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,7 +40,8 @@ FOLLOWED = {"object": "shape", "shortcut": "sticker"}
 
 _NAMES = {"object": "demo", "shortcut": "demo/shortcut"}
 _POINTING, _MASS, _GAIN = PointingGame(), RelevanceMass(), SRG(steps=16)
-_EXAMINED = 500
+EXAMINED = 500
+"""New pictures on which each model's habits are measured."""
 
 
 def demo(
@@ -138,8 +141,17 @@ class Demonstration:
             f"{self.told_apart(method):.2f}",
             _said(one.interval(method, str(_GAIN))),
             _said(other.interval(method, str(_GAIN))),
-            f"{milliseconds:.3g}",
+            short(milliseconds),
         ]
+
+    def brief_rows(self) -> list[dict[str, str]]:
+        """Return the rows without intervals, under short names, for a narrow screen."""
+        names = ("method", "shape", "sticker", "told apart", "gain", "gain (shortcut)", "ms")
+        picked = (0, 1, 2, 5, 6, 7, 8)
+        cells = [
+            [self._row(each)[place].partition(" [")[0] for place in picked] for each in self.methods
+        ]
+        return [dict(zip(names, each, strict=True)) for each in cells]
 
     def habits_rows(self) -> list[dict[str, str]]:
         """Return one row a model: how often it is right, and what it follows in a conflict."""
@@ -156,42 +168,57 @@ class Demonstration:
     def introduction(self) -> list[str]:
         """Return what was done, in paragraphs for someone who sees this for the first time."""
         one, other = (self.habits[name] for name in FOLLOWED)
+        stickers = ", ".join(
+            f"{color} for a {name}" for color, name in zip(STICKERS, CLASSES, strict=False)
+        )
         models = (
-            f"Two small networks name the one shape in a picture ({_listed(CLASSES[:-1])}). Both "
-            f"look as if they had learned it: on new pictures like those they learned from, one is "
-            f"right about {one.right:.1%} of them and the other about {other.right:.1%}. But in "
-            "the pictures of the second, a sticker always gave the answer away."
+            f"Two small networks say which shape is in a picture: {_listed(CLASSES)}. On "
+            f"{EXAMINED} new pictures like those it was trained on, one is right in "
+            f"{one.right:.1%} and the other in {other.right:.1%}. But in the training pictures of "
+            f"the second, every shape came with a sticker of its own colour: {stickers}."
         )
         conflict = (
-            "So new pictures were drawn in which shape and sticker disagree. The first network, "
-            f"the object model, still names the shape (in {one.by_shape:.1%}); the second, the "
-            f"shortcut model, names what the sticker stands for (in {other.by_sticker:.1%}). "
-            "Whoever had only the accuracy would not know. Can a map tell?"
+            f"So {EXAMINED} pictures were generated in which shape and sticker disagree. The first "
+            f"network, the object model, still names the shape in {one.by_shape:.1%} of them; the "
+            "second, the shortcut model, names the class of the sticker in "
+            f"{other.by_sticker:.1%}. Accuracy alone would not have shown the difference. Can a "
+            "map?"
         )
         asked = (
-            "Each method was asked why each network decided as it did, and answered with a map: "
-            "the warmer a place, the more it spoke for the decision. As the pictures are drawn, "
-            "it is known where the answer should lie: on the shape for the object model, on the "
-            "sticker for the shortcut model. The controls are maps that know nothing of any model."
+            "Each method was asked why each network decided as it did, and answered with a map. It "
+            "is known where the map should lie: on the shape for the object model, on the sticker "
+            "for the shortcut model. Three controls stand beside the methods, which know nothing "
+            "of any network: the edges of the picture, a blob in its centre, random numbers."
         )
         return [models, conflict, asked]
 
     def reading(self) -> list[str]:
-        """Return how the table is to be read."""
-        columns = (
-            f"Points at: in how many of the {len(self.scenes)} pictures the map's strongest point "
-            "lies in the part that the model follows. On the sticker: the share of the map that "
-            "lies there. Told apart: how often a map of the shortcut model lies more on the "
-            "sticker than one of the object model; 0.5 is chance. Gain: the score with the most "
-            "relevant places removed last, less the score with them removed first, on average; 0 "
-            "is chance, and nine times in ten the interval holds the mean of all such pictures."
-        )
-        lesson = (
-            "A control can look good by itself: the sticker has the sharpest edges, so a map of "
-            "edges points at it whatever the model does. Only the comparison of two models on the "
-            "same pictures shows that it knows nothing."
-        )
-        return [columns, lesson]
+        """Return how the columns of the table are to be read, a line for each."""
+        return [
+            (
+                f"points at: in how many of the {_pictures(self.scenes)} the map's largest value lies "
+                "in the part that the model follows."
+            ),
+            (
+                "on the sticker: the share of the map that lies there; of a signed map, of its "
+                "positive part."
+            ),
+            (
+                "told apart: how often a map of the shortcut model lies more on the sticker than one "
+                "of the object model (AUROC); 0.5 is chance."
+            ),
+            (
+                "gain: the probability of the predicted class, averaged while the least relevant "
+                "places are removed first, less the same with the most relevant first. A random map "
+                "has 0 on average; in brackets a 90% interval from resampled pictures."
+            ),
+            "ms: milliseconds for a picture, of the object model.",
+            (
+                "A control can look good by itself. The sticker has the sharpest edges, so a map of "
+                "edges usually points at it, whatever the model does. Only the comparison of two "
+                "models on the same pictures shows that it knows nothing."
+            ),
+        ]
 
     def page(self, shown: int = 6) -> Page:
         """Return the page: both models on the first pictures, with every map, and the tables."""
@@ -211,13 +238,16 @@ class Demonstration:
         tables = [
             _table(self.habits_rows(), "What the two models do"),
             replace(
-                _table(self.rows(), f"What the maps are worth, on {len(self.scenes)} pictures"),
+                _table(self.rows(), f"What the maps are worth, on {_pictures(self.scenes)}"),
                 words=self.reading(),
                 below=True,
             ),
         ]
         one = self.found["object"]
-        facts = [("models", ", ".join(_NAMES.values())), ("seed", str(one.seed))]
+        facts = [("models", ", ".join(_NAMES.values())), ("seewhy", version("seewhy"))]
+        facts += [("torch", version("torch"))]
+        command = f"seewhy demo --count {len(self.scenes)} --seed {one.seed}"
+        facts.append(("command", command))
         return Page(
             "What is an explanation worth?",
             self.introduction(),
@@ -245,8 +275,8 @@ class Demonstration:
 def _habits(name: str, seed: int) -> Habits:
     """Ask a model about new pictures, which were never seen in training."""
     say = partial(logits, load_network(name))
-    usual = generate(_EXAMINED, seed=seed + 1, sticker="random" if name == "object" else "class")
-    conflict = generate(_EXAMINED, seed=seed + 1, conflict=True)
+    usual = generate(EXAMINED, seed=seed + 1, sticker="random" if name == "object" else "class")
+    conflict = generate(EXAMINED, seed=seed + 1, conflict=True)
     named = say(conflict.pictures).argmax(1)
     return Habits(
         right=float(np.mean(say(usual.pictures).argmax(1) == usual.labels)),
@@ -257,6 +287,10 @@ def _habits(name: str, seed: int) -> Habits:
 
 def _table(rows: Sequence[Mapping[str, str]], caption: str) -> Table:
     return Table(tuple(rows[0]), [list(each.values()) for each in rows], caption)
+
+
+def _pictures(scenes: Scenes) -> str:
+    return f"{len(scenes)} pictures" if len(scenes) > 1 else "one picture"
 
 
 def _percent(found: Interval) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seewhy.demo.demonstration import Demonstration
     from seewhy.explanation import Explanation
 
-DRAWN = {"Grad-CAM": "grad-cam", "LayerCAM": MIDDLE, "IG": "integrated-gradients"}
+DRAWN = {"Grad-CAM": "grad-cam", "LayerCAM at halve": MIDDLE, "IG": "integrated-gradients"}
 """Methods in the panel, where they are measured; the page has them all."""
 
 ROWS = 6
@@ -43,7 +43,7 @@ def drawn(found: Demonstration) -> Image.Image:
 
 def strongest(why: Explanation) -> tuple[int, int]:
     """Return the row and column of a map's largest value on the picture."""
-    heat = why.heatmap("positive")
+    heat = why.heatmap()
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     return int(row), int(column)
 
@@ -57,7 +57,7 @@ def _row(found: Demonstration, methods: dict[str, str], row: int) -> list[Cell]:
         for title, method in methods.items():
             why = found.examples(model, method)[row]
             place = strongest(why)
-            warm = overlay(grey, why.heatmap("positive"), opacity=0.85)
+            warm = overlay(grey, why.heatmap(), opacity=0.85)
             said = f"{why.prediction[0].label}: points at {_part(found, row, place)}"
             head = f"{model} model, {title}" if row == 0 else ""
             cells.append(Cell(_ringed(warm, place, hit=bool(mask[place])), head, said))

@@ -25,14 +25,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENDINGS = (".md", ".csv", ".json", ".html")
+CONTROL = " (control)"
 ARROWS = {"higher": "↑", "lower": "↓"}
 INTRODUCTION = (
-    "Each method explained the same pictures, and each map was judged. Where the relevant places "
-    "were removed, the score should fall at once, and where the others were, it should last: that "
-    "is the symmetric relevance gain (srg), insertion less deletion. Where it is known what the "
-    "answer should be, the map should lie there. The controls know nothing of the model: a method "
-    "that does not beat them tells nothing about it."
+    "Each method explained the same pictures, and each map was judged by the metrics below. The "
+    "controls know nothing of the model: a method that cannot be told from them has not shown that "
+    "it knows anything of it."
 )
+METRICS_IN_WORDS = {
+    "srg": "symmetric relevance gain: insertion less deletion; 0 for a random map",
+    "insertion": "the score as the most relevant patches are put in first, on average",
+    "deletion": "the score as the most relevant patches are removed first, on average",
+    "pointing-game": "whether the largest value lies in the marked region",
+    "relevance-mass": "the share of the map that lies in the marked region",
+    "relevance-rank": "the share of the largest values that lie in it, as many as it has pixels",
+    "grid-pointing-game": "the share of the map in the right picture of a grid of four",
+}
 
 
 @dataclass(frozen=True)
@@ -122,10 +130,10 @@ class Evaluation:
         """
         rows = []
         for name in self.values:
-            row = {"method": f"{name} (control)" if name in self.controls else name}
+            row = {"method": f"{name}{CONTROL}" if name in self.controls else name}
             row |= {metric: _said(self.interval(name, metric), brief) for metric in self.metrics}
             cost = self.costs[name]
-            rows.append(row | {"passes": str(cost), "ms": f"{cost.milliseconds:.3g}"})
+            rows.append(row | {"passes": str(cost), "ms": short(cost.milliseconds)})
         empty = dict.fromkeys(self.columns, "")
         return rows + [
             {**empty, "method": name, "passes": "does not apply: " + " ".join(str(error).split())}
@@ -189,20 +197,34 @@ class Evaluation:
 
     def page(self, title: str = "") -> Page:
         """Return the table as a page with the maps of the examples, which have a picture."""
-        columns, rows = tuple(self._headed(self.columns)), self.rows()
-        measured = [[row[name] for name in self.columns] for row in rows]
-        caption = (
-            f"Means over {self.pictures} pictures [{self.level:.0%} interval]; ↑ more is better, "
-            "↓ less is better"
-        )
-        tables = [Table(columns, measured, caption)]
-        if self.left_out:
-            lines = [(each.source, " ".join(str(each.error).split())) for each in self.left_out]
-            tables.append(Table(("picture", "reason"), lines, "Left out"))
-        maps = {name: found for name, found in self.examples.items() if any(found)}
+        columns = ("method", *self._headed(self.metrics), "beats the controls by", "passes", "ms")
+        rows = []
+        for row in self.rows()[: len(self.values)]:
+            better = [name for name in self.metrics if self._better(row["method"], name)]
+            said = "all" if len(better) == len(self.metrics) else ", ".join(better) or "nothing"
+            beats = "" if row["method"].endswith(CONTROL) else said
+            measured = [row[name] for name in self.metrics]
+            rows.append([row["method"], *measured, beats, row["passes"], row["ms"]])
+        several = self.pictures > 1
+        caption = f"Means over {self.pictures} pictures" if several else "One picture"
+        caption += f" [{self.level:.0%} interval]" if several else ""
+        words = [
+            f"{name}: {METRICS_IN_WORDS[name.partition(':')[0]]}; {way} is better."
+            for name, way in self.better.items()
+        ]
+        tables = [Table(columns, rows, caption, words)]
+        for heading, failed in (("Does not apply", self.failures), ("Left out", self.left_out)):
+            if failed:
+                lines = [(each.source, " ".join(str(each.error).split())) for each in failed]
+                tables.append(Table(("what", "reason"), lines, heading))
+        maps = {
+            name + (CONTROL if name in self.controls else ""): found
+            for name, found in self.examples.items()
+            if any(found)
+        }
         return of_methods(
             maps,
-            title=title or f"How far to believe maps of {self.model}",
+            title=title or f"How far can maps of the model {self.model} be trusted?",
             introduction=[INTRODUCTION],
             tables=tables,
             truths=self.truths or None,
@@ -230,6 +252,9 @@ class Evaluation:
     def _repr_markdown_(self) -> str:
         return self.markdown()
 
+    def _better(self, method: str, metric: str) -> bool:
+        return method in self.values and self.beats_controls(method, metric)
+
     def _headed(self, columns: Iterable[str]) -> Iterator[str]:
         for name in columns:
             yield f"{name} {ARROWS[self.better[name]]}" if name in self.better else name
@@ -248,12 +273,17 @@ class Evaluation:
 
 def _said(found: Interval, brief: bool) -> str:
     if math.isnan(found.mean):
-        return "-"
+        return "–"
     if math.isnan(found.low):
         return f"{found.mean:.3f}"
     if brief:
         return f"{found.mean:.3f} ±{(found.high - found.low) / 2:.3f}"
     return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def short(milliseconds: float) -> str:
+    """Return milliseconds with three digits, and never as a power of ten."""
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _null(value: float) -> float | None:

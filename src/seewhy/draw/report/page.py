@@ -20,7 +20,8 @@ class Layer:
     name: on the switch; cards that have the same names switch together. heat: (h, w) of any size,
     it covers the picture; 0..1, or -1..1 where `signed`, NaN where the model did not see. target:
     what was explained, as a question ("Why tabby?"). details: how, in short. words: what there is
-    to say about this map, a line each; where it is strongest is said by the page.
+    to say about this map, a line each; where it is strongest is said by the page. ends: what those
+    of its scale mean.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Layer:
     details: str = ""
     words: Sequence[str] = ()
     signed: bool = False
+    ends: tuple[str, str] = ("less", "more")
     colormap: str | Colormap | None = None
 
 
@@ -79,5 +81,5 @@ class Page:
     tables: Sequence[Table] = ()
     facts: Sequence[tuple[str, str]] = field(default=())
     opacity: float = 0.7
-    truth: str = "the truth"
+    truth: str = "the marked region"
     pairs: bool = False

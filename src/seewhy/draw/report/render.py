@@ -86,7 +86,7 @@ class _Map:
             layer,
             pictures.map_address(layer.heat, size, signed=signed, colormap=colors),
             pictures.ramp_address(signed=signed, colormap=colors),
-            ("against", "for") if layer.signed else ("less", "more"),
+            layer.ends,
             where_strongest(layer.heat),
         )
 

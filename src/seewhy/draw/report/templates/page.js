@@ -24,7 +24,11 @@ for (const radio of all(".all input")) {
   radio.addEventListener("change", () => {
     for (const card of all(".card")) {
       const own = all(".switch input", card).find((each) => each.value === radio.value);
-      if (!own) continue;
+      if (!own) {
+        for (const each of all(".switch input", card)) each.checked = false;
+        show(card, "none");
+        continue;
+      }
       own.checked = true;
       show(card, own.dataset.layer);
     }
@@ -94,7 +98,8 @@ dark.addEventListener("click", () => {
   paint(dark.getAttribute("aria-pressed") === "false");
 });
 
-// Tables sort by any column: numbers from the largest first, empty cells always last.
+// Tables sort by any column, the best first: numbers from the largest, where ↓ says that less is
+// better from the smallest; empty cells always last.
 for (const table of all("table")) {
   const heads = all("thead th", table);
   heads.forEach((head, column) => {
@@ -104,8 +109,8 @@ for (const table of all("table")) {
     head.append(button);
     button.addEventListener("click", () => {
       const numeric = head.classList.contains("number");
-      const first = numeric ? "descending" : "ascending";
-      const second = numeric ? "ascending" : "descending";
+      const first = numeric && !head.textContent.includes("↓") ? "descending" : "ascending";
+      const second = first === "ascending" ? "descending" : "ascending";
       const order = head.getAttribute("aria-sort") === first ? second : first;
       for (const each of heads) each.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", order);
