@@ -26,8 +26,9 @@ from seewhy.model.load import load
 from seewhy.model.model import Model, is_model_input
 from seewhy.overview import Summary
 from seewhy.run import Progress, Run
-from seewhy.stream import Targets, explain_each
+from seewhy.stream import explain_each
 from seewhy.targets import TargetSpec
+from seewhy.targets.several import Targets
 from seewhy.trust import CONTROLS, Evaluation, Masks, MetricSpec, checked
 from seewhy.trust import evaluate as judged
 
@@ -63,7 +64,7 @@ def explain(
     has space. layer: the method's, in short. others: the model's further inputs by name. batch:
     pictures at a time. check: remove what the map points at and as much elsewhere, and say in
     `.trials` and in words whether the score falls more (see `seewhy.trust.RemovalCheck`); it takes
-    40 more forwards. The rest is as for `Run`.
+    41 forwards. The rest is as for `Run`.
 
     In a list, pictures that fail are left out, warned of, and listed in `.failures`; the errors of
     a single picture are raised: PictureError, TargetError, LayerError, MethodError. Where `cancel`

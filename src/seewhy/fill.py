@@ -79,6 +79,11 @@ class Constant(Fill):
 
     name = "constant"
 
+    def __post_init__(self) -> None:
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        if not all(math.isfinite(each) for each in values):
+            raise MethodError(f"constant: value is {self.value}: give finite numbers")
+
     def bind(self, pictures: Tensor, keys: Sequence[int] = (), seed: int = 0) -> Filler:  # noqa: ARG002
         """Bind to pictures; see `Fill`. MethodError where the number of channels is another."""
         values = torch.as_tensor(self.value).to(pictures).reshape(-1, 1, 1)
@@ -119,7 +124,7 @@ class NoisyLinear(Fill):
     pixels beside each other are solved together. A picture of which nothing is left becomes its
     mean colour. noise: its standard deviation, as a share of the picture's own.
     Rong et al. 2022 (ROAD); the system is solved to within .03 of the picture's standard
-    deviation (root mean square).
+    deviation (root mean square) for sides of up to 3:1, and less closely for longer ones.
     """
 
     noise: float = 0.01
@@ -178,6 +183,11 @@ def as_fill(spec: Fill | str) -> Fill:
             raise MethodError(f"{name}: {setting} is {value!r}: give a number") from error
         if len(numbers) > 1 and FILLS[name] is not Constant:
             raise MethodError(f"{name}: {setting} is {value!r}: give one number")
+        if setting.strip() in given:
+            raise MethodError(
+                f"{spec!r} gives {setting.strip()} twice: give it once; several values are joined "
+                "by +, as in constant:0.4+0.5+0.6"
+            )
         given[setting.strip()] = numbers if len(numbers) > 1 else numbers[0]
     return FILLS[name](**given)
 
@@ -186,7 +196,7 @@ def blurred(pictures: Tensor, sigma: float) -> Tensor:
     """Return pictures (..., H, W) blurred by a Gaussian; sigma: a share of the shorter side."""
     height, width = pictures.shape[-2:]
     deviation = sigma * min(height, width)
-    down, across = (_gaussian(side, deviation) for side in (height, width))
+    down, across = (gaussian(side, deviation) for side in (height, width))
     found = down.to(pictures.device) @ pictures.float() @ across.to(pictures.device).T
     return found.to(pictures)
 
@@ -340,8 +350,8 @@ def _mask(keep: Tensor, pictures: Tensor, rows: int) -> Tensor:
     return whole.to(pictures.device)
 
 
-def _gaussian(length: int, deviation: float) -> Tensor:
-    """Weights (pixel, pixel it is averaged from); each row sums to one."""
+def gaussian(length: int, deviation: float) -> Tensor:
+    """Return weights (pixel, pixel it is averaged from), deviation in pixels; rows sum to one."""
     places = torch.arange(length, dtype=torch.float32)
     weights = (((places[:, None] - places) / deviation).square() / -2).exp()
     return weights / weights.sum(1, keepdim=True)

@@ -82,12 +82,13 @@ def of_methods(
     tables: Sequence[Table] = (),
     truths: Sequence[NDArray[np.bool_]] | None = None,
     truth: str = "the marked region",
+    facts: Sequence[tuple[str, str]] = (),
 ) -> Page:
     """Return a page of pictures, each with the maps of several methods, under measured tables.
 
     maps: by a method's title, its explanations of the same pictures in the same order, None where
     there is none. truths: for each picture a mask of where the truth is; truth: what that is
-    called.
+    called. facts: at the foot, where there are no explanations that have some.
     """
     cards = []
     for number, row in enumerate(zip(*maps.values(), strict=True)):
@@ -96,7 +97,8 @@ def of_methods(
             mask = None if truths is None else truths[number]
             cards.append(card_of(shown, mask, truth))
     everything = [each for found in maps.values() for each in found if each is not None]
-    return Page(title, introduction, cards, tables, _facts(everything), truth=truth)
+    known = _facts(everything) if everything else facts
+    return Page(title, introduction, cards, tables, known, truth=truth)
 
 
 def card_of(

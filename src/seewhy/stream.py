@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -34,12 +34,11 @@ from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import Ready, read_each, sources_of
 from seewhy.model.tape.passes import Passes
 from seewhy.run import Run, is_number
-from seewhy.targets import Class, LogitSum, Margin, Score, Target, TargetSpec, as_target
+from seewhy.targets import Class, LogitSum, Margin, Score, Target
+from seewhy.targets.several import Targets, targets_of_each
 
 Check = Callable[[Model, Prepared, Sequence[Target], list[Explanation], Run], list[Explanation]]
 """(model, pictures, what was explained of each, answers, run) -> answers with what was found."""
-
-Targets = TargetSpec | Sequence[TargetSpec] | Sequence[Sequence[TargetSpec]]
 
 
 def explain_each(
@@ -63,7 +62,7 @@ def explain_each(
     run = run or Run()
     limit = batch_of(model, batch)
     sources = sources_of(pictures, model)
-    targets = _targets_of(target, len(sources))
+    targets = targets_of_each(target, len(sources))
     order = Order(method, layer, run, top, model.fingerprint(), check)
     done = 0
     for group in read_each(model, sources, others, limit):
@@ -139,8 +138,8 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
     with model.held(order.run):
         score = Score(targets, model, prepared)
         found = perform(how, model, prepared, score, order.run)
+        seconds = (time.perf_counter() - began) / len(prepared)
         score.bind(model, model.at_home(prepared))
-    seconds = (time.perf_counter() - began) / len(prepared)
     _warn_of_constant_maps(found, how, model, names)
     clean, values = score.answered
     classes = any(isinstance(each, Class | Margin | LogitSum) for each in targets)
@@ -207,34 +206,6 @@ def _method_for(
     several = isinstance(wanted, tuple | list)
     new: Any = tuple(named(each) for each in wanted) if several else named(wanted)
     return replace(how, layer=new)  # type: ignore[call-arg]
-
-
-def _targets_of(target: Targets, count: int) -> list[list[Target]]:
-    """The targets of each picture."""
-    given: Any = target
-    if isinstance(given, Tensor | np.ndarray | range):
-        target = list(given) if isinstance(given, range) else given.tolist()
-    if not isinstance(target, list | tuple):
-        return [[as_target(cast(TargetSpec, target))]] * count
-    if not target:
-        raise TargetError("the list of targets is empty: give one for each picture, or None")
-    nested = any(isinstance(each, list | tuple) for each in target)
-    if count == 1 and not nested:
-        return [[as_target(each) for each in target]]
-    if len(target) != count:
-        raise TargetError(
-            f"{len(target)} targets for {count} pictures: give one for all, or one (or a list) "
-            "for each picture"
-        )
-    shared: dict[Any, Target] = {}  # equal targets are bound together
-
-    def bound_once(spec: Any) -> Target:
-        if isinstance(spec, int | str | None):
-            return shared.setdefault(spec, as_target(spec))
-        return as_target(spec)
-
-    lists = [each if isinstance(each, list | tuple) else [each] for each in target]
-    return [[bound_once(each) for each in own] for own in lists]
 
 
 def _warn_of_constant_maps(

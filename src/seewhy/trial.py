@@ -27,7 +27,7 @@ class Trial:
     fill: what stood where something was removed. share: of the picture that was removed, 0..1.
     measured: the name of the score. whole: the score of the picture as it is; pointed: without
     what the map points at; elsewhere: with as much removed in other places, the mean of several
-    draws. low, high: between these lies what the score falls more than in nine of ten draws.
+    draws. low, high: the least and the most by which it falls further than in another place.
     """
 
     fill: str
@@ -46,7 +46,7 @@ class Trial:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether it falls more than in nearly all other places; "unclear" where 0 is between."""
+        """Whether it falls further than in every other place; "unclear" where 0 is between."""
         if self.low > 0:
             return "more"
         return "not more" if self.high < 0 else "unclear"
@@ -88,7 +88,7 @@ def _found(trial: Trial) -> str:
     return (
         f"With that part {gap}, the {trial.measured} goes from {said(trial.whole)} to "
         f"{said(trial.pointed)}; with an equal part elsewhere {gap}, to {said(trial.elsewhere)} on "
-        f"average. Against 9 of 10 other places that is {low} to {high}"
+        f"average. Against each other place that is {low} to {high}"
         f"{' points' if percent else ''} lower"
     )
 

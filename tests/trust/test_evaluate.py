@@ -294,3 +294,118 @@ def test_what_makes_no_sense_is_refused(demo, scenes, pictures):
         evaluate(demo, pictures, ["gradient"], scenes.mask("shape")[:3])
     with pytest.raises(MethodError, match="was not measured"):
         evaluate(demo, pictures[:1], ["gradient"], metrics=[SRG(patch=32)]).interval("a", "b")
+
+
+# ---------------------------------------------------------------------- what once went wrong
+
+
+class Bright(torch.nn.Module):
+    """A score that is NaN for an all-black picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(3, 3)
+
+    def forward(self, pictures):
+        largest = pictures.flatten(1).amax(1)
+        return self.head(pictures.mean((2, 3))) + 0 * torch.log(largest).clamp(max=9)[:, None]
+
+
+def test_a_picture_without_a_score_is_left_out_and_the_others_are_judged():
+    model = sw.Model(Bright().eval(), input_shape=(3, 16, 16))
+    inputs = torch.rand(3, 3, 16, 16)
+    inputs[1] = 0
+    found = evaluate(model, inputs, ["gradient"], metrics=["srg:patch=4"])
+    assert found.pictures == 2
+    assert found.names == ("picture 0", "picture 2")
+    assert [each.source for each in found.left_out] == ["picture 1"]
+    assert not found.values["gradient"]["srg:patch=4"].isnan().any()
+
+
+def test_what_was_explained_is_what_is_measured():
+    """A region is laid on each picture's own input: the score is that of the explanation."""
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU())
+    model = sw.Model(module.eval(), sw.Preprocess((16, 16), resize=16))
+    scenes = world.generate(17, seed=1, empty=0.0)
+    region = sw.targets.Region(1, scenes.mask("shape"))
+    found = evaluate(model, list(scenes.pictures), ["gradient"], metrics=["srg"], target=region)
+    assert found.pictures == 17
+
+
+def test_one_patch_is_enough(demo, pictures):
+    assert evaluate(demo, pictures[:2], ["grad-cam"], metrics=["srg:patch=100"]).pictures == 2
+
+
+def test_masks_that_cannot_be_told_apart_are_refused(demo, pictures, scenes, tmp_path):
+    for folder in ("a", "b", "masks"):
+        (tmp_path / folder).mkdir()
+        pictures[0].save(tmp_path / folder / "cat.png")
+    both = [str(tmp_path / each / "cat.png") for each in ("a", "b")]
+    with pytest.raises(PictureError, match="one name"):
+        evaluate(demo, both, ["grad-cam"], tmp_path / "masks")
+    Image.fromarray(scenes.mask("shape")[0]).save(tmp_path / "masks" / "cat.gif")
+    with pytest.raises(PictureError, match="masks of one name"):
+        evaluate(demo, both[:1], ["grad-cam"], tmp_path / "masks")
+    with pytest.raises(PictureError, match="no folder"):
+        evaluate(demo, both[:1], ["grad-cam"], tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16", "I", "P", "RGBA"])
+def test_a_mask_file_means_the_same_in_every_mode(demo, scenes, pictures, mode, tmp_path):
+    mask = scenes.mask("shape")[0]
+    if mode == "RGBA":
+        image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+        image.paste((255, 255, 255, 255), mask=Image.fromarray(mask))
+    elif mode in ("I;16", "I"):
+        image = Image.fromarray(mask.astype("uint16" if mode == "I;16" else "int32"))
+    else:
+        image = Image.fromarray(mask).convert(mode)
+    image.save(tmp_path / "mask.tif")
+    [own] = evaluate(demo, pictures[:1], ["grad-cam"], [mask], ["relevance-mass"]).values[
+        "grad-cam"
+    ]["relevance-mass"]
+    [read] = evaluate(
+        demo, pictures[:1], ["grad-cam"], [tmp_path / "mask.tif"], ["relevance-mass"]
+    ).values["grad-cam"]["relevance-mass"]
+    assert read == own
+    Image.fromarray(mask).convert("L").save(tmp_path / "mask.jpg")
+    with pytest.raises(PictureError, match="PNG"):
+        evaluate(demo, pictures[:1], ["grad-cam"], [tmp_path / "mask.jpg"], ["relevance-mass"])
+
+
+def test_methods_at_layers_given_as_modules_have_their_names(demo, pictures):
+    layers = [demo.module.get_submodule(each) for each in ("block3", "block4")]
+    methods = [sw.GradCAM(layer=each) for each in layers]
+    found = evaluate(demo, pictures[:2], methods, metrics="srg:patch=32")
+    assert found.methods[:2] == ("grad-cam:layer=block3", "grad-cam:layer=block4")
+
+
+def test_without_controls_nothing_is_beaten(demo, pictures, tmp_path):
+    found = evaluate(
+        demo, pictures[:4], "grad-cam", metrics=["srg:patch=32"], controls=(), examples=0
+    )
+    assert not found.beats_controls("grad-cam", "srg:patch=32")
+    assert found.page().tables[0].columns == ("method", "srg:patch=32 ↑", "passes", "ms")
+    found.save(tmp_path)
+
+
+def test_few_values_have_no_interval_and_hits_have_that_of_wilson():
+    """Wilson's interval of 4 hits of 4 at 90 % begins at 1 / (1 + z^2 / 4), z = 1.645."""
+    assert math.isnan(bootstrap(torch.tensor([1.0, 0.5, 0.2])).low)
+    found = bootstrap(torch.ones(4))
+    assert found.high == pytest.approx(1)
+    assert found.low == pytest.approx(1 / (1 + 1.6449**2 / 4), abs=1e-4)
+
+
+def test_a_wrong_layer_is_told_after_the_first_batch(demo, pictures):
+    told = []
+    with pytest.raises(sw.errors.LayerError):
+        sw.evaluate(
+            demo,
+            pictures,
+            ["grad-cam:layer=typo"],
+            metrics=["srg:patch=32"],
+            batch=1,
+            progress=lambda *each: told.append(each),
+        )
+    assert not any(what == "pictures" for _, _, what in told)

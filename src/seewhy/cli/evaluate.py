@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +59,11 @@ def evaluate(
 
     Prints a table of methods and controls by metrics, and saves it (.md, .csv, .json, .html).
     """
+    from json import loads
+
     from seewhy import api
-    from seewhy.cli.work import described, find_sources
+    from seewhy.cli.group import FAILED
+    from seewhy.cli.work import as_json, described, find_sources
     from seewhy.errors import PictureError
     from seewhy.methods import as_method
     from seewhy.model.load import load
@@ -90,9 +94,15 @@ def evaluate(
         seed=seed,
         progress=screen.progress,
     )
-    files = found.save(out.expanduser())
+    found = replace(found, left_out=(*failures, *found.left_out))
+    files = [
+        file
+        for ending in (".md", ".csv", ".json", ".html")
+        for file in found.save(out.expanduser() / f"evaluation{ending}")
+    ]
     if json:
-        screen.raw(found.json())
+        data = loads(found.json()) | {"files": [str(file) for file in files]}
+        screen.raw(as_json(data) + "\n")
     else:
         screen.line(f"{found.pictures} pictures, {found.model}", "bold")
         columns = tuple(each for each in found.columns if each != "passes")
@@ -101,5 +111,7 @@ def evaluate(
             screen.line(f"saved: {file}")
     for failure in found.failures:
         screen.error(f"does not apply: {described(failure)}", "warning")
-    for failure in (*failures, *found.left_out):
+    for failure in found.left_out:
         screen.error(f"left out: {described(failure)}", "warning")
+    if found.left_out:
+        raise typer.Exit(FAILED)

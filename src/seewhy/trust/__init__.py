@@ -2,9 +2,9 @@
 
 from seewhy.trust.check import RemovalCheck, checked
 from seewhy.trust.controls import CONTROLS, Centre, Random, Sobel
-from seewhy.trust.evaluate import evaluate
 from seewhy.trust.evaluation import Cost, Evaluation
 from seewhy.trust.grid import GridPG
+from seewhy.trust.judge import evaluate
 from seewhy.trust.masks import Masks
 from seewhy.trust.metrics import Case, Maps, Metric
 from seewhy.trust.pointing import (

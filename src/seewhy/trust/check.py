@@ -14,27 +14,26 @@ from seewhy.fill import Blur, Fill, NoisyLinear
 from seewhy.model.model import Model
 from seewhy.model.prepare import Prepared
 from seewhy.run import Run
-from seewhy.targets import Score, Target
+from seewhy.targets import Target
 from seewhy.trial import Trial
-from seewhy.trust.metrics import DRAWS, Case, Maps, measured
-from seewhy.trust.removal import numbered, patch_relevance, scores_of_kept
+from seewhy.trust.metrics import DRAWS, Case, Maps
+from seewhy.trust.removal import scores_of_kept
 
 FILLS: tuple[Fill, ...] = (Blur(), NoisyLinear())
-GRID = 16  # patches across the shorter side
+GRID = 16  # cells along the shorter side
 TRIED = 8  # times as many moves are drawn as are used: those that overlap least
-ENDS = torch.tensor([0.05, 0.95], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
 class RemovalCheck:
     """Remove what a map points at, and regions of the same form elsewhere.
 
-    A map points at the patches that speak most for the target, at most `share` of the picture; a
-    sixteenth of its shorter side is a patch's. Elsewhere is the same region moved, mirrored or
-    turned, in `draws` ways drawn at random among those that overlap it least. Of a class the
-    probability is measured. Both fills of SRG are tried: an answer that depends on the fill is
-    none. The interval is that of the draws, not of their mean: a map drawn at random is one of
-    them, and passes one time in twenty.
+    The picture is cut into cells, sixteen along its shorter side. A map points at those that speak
+    most for the target, at most `share` of them, ties drawn at random. Elsewhere is the same region
+    moved, mirrored or turned, in `draws` ways drawn at random among those that overlap it least. Of
+    a class the probability is measured. Both fills of SRG are tried: an answer that depends on the
+    fill is none. What a map points at counts more where its removal costs more than that of every
+    other place: of maps drawn at random, about one in twenty does.
     """
 
     share: float = 0.1
@@ -51,28 +50,29 @@ class RemovalCheck:
     def measure(self, case: Case, maps: Maps) -> list[tuple[Trial, ...]]:
         """Return for each picture one trial a fill; none for a map that points at nothing."""
         height, width = (int(side) for side in case.prepared.tensor.shape[2:])
-        patch = max(1, min(height, width) // GRID)
-        patches = numbered(case.prepared, patch)
-        grid = (-(-height // patch), -(-width // patch))
-        relevance = patch_relevance(maps.on_input((height, width)), patch)
+        cells, grid = _cells(height, width)
+        relevance = _means(maps.on_input((height, width)), cells)
         most = max(1, round(self.share * relevance.shape[1]))
         gone = torch.zeros(len(case), self.draws + 1, relevance.shape[1], dtype=torch.bool)
         for row, own in enumerate(relevance):
+            draw = case.draw(row, DRAWS)
             count = min(most, int((own > 0).sum()))
             if count:
+                shuffled = torch.randperm(len(own), generator=draw)
+                order = shuffled[own[shuffled].argsort(descending=True, stable=True)]
                 region = torch.zeros(grid, dtype=torch.bool)
-                region.view(-1)[own.topk(count).indices] = True
-                moved = moves(region, self.draws, case.draw(row, DRAWS))
+                region.view(-1)[order[:count]] = True
+                moved = moves(region, self.draws, draw)
                 gone[row] = torch.stack([region, *moved]).flatten(1)
         pointing = gone[:, 0].any(1)
         counts = (pointing * (self.draws + 1)).tolist()
         trials: list[list[Trial]] = [[] for _ in range(len(case))]
         for fill in self.fills if any(counts) else ():
             scores = scores_of_kept(
-                case, fill, patches, counts, lambda rows, draws: ~gone[rows, draws]
+                case, fill, cells, counts, lambda rows, draws: ~gone[rows, draws]
             )
             for row in pointing.nonzero().flatten().tolist():
-                share = float(gone[row, 0][patches].double().mean())
+                share = float(gone[row, 0][cells].double().mean())
                 trials[row].append(_trial(case, row, fill, share, scores[row]))
         return [tuple(each) for each in trials]
 
@@ -94,7 +94,7 @@ def checked(
             "the check removes parts of pictures (N, C, H, W), and an input of the shape "
             f"{tuple(prepared.tensor.shape)} came: leave check=True out"
         )
-    case = Case(model, prepared, Score(measured(targets), model, prepared), (), run)
+    case = Case.measuring(model, prepared, targets, run=run)
     relevance = torch.stack([each.relevance for each in answers])
     try:
         found = RemovalCheck().measure(case, Maps(relevance, answers[0].display))
@@ -107,6 +107,12 @@ def checked(
             ]
         warn(f"the map of {answers[0].source} could not be checked: {error}")
         return list(answers)
+    for each, own in zip(answers, found, strict=True):
+        if not own:
+            warn(
+                f"the map of {each.source} by {each.method} points at nothing that speaks for "
+                f"{each.target}: there is nothing to check"
+            )
     return [replace(each, trials=own) for each, own in zip(answers, found, strict=True)]
 
 
@@ -127,10 +133,25 @@ def moves(region: Tensor, count: int, draw: torch.Generator) -> list[Tensor]:
     return sorted(tried, key=lambda each: int((each & region).sum()))[:count]
 
 
+def _cells(height: int, width: int) -> tuple[Tensor, tuple[int, int]]:
+    """The number of each pixel's cell, (H, W), and how many there are; nearly equal in size."""
+    side = max(1.0, min(height, width) / GRID)
+    down, across = max(1, round(height / side)), max(1, round(width / side))
+    rows, columns = torch.arange(height) * down // height, torch.arange(width) * across // width
+    return rows[:, None] * across + columns, (down, across)
+
+
+def _means(values: Tensor, cells: Tensor) -> Tensor:
+    """The mean of maps (N, H, W) over each cell, (N, P)."""
+    sums = values.new_zeros(len(values), int(cells.max()) + 1)
+    sums.index_add_(1, cells.flatten(), values.flatten(1))
+    return sums / cells.flatten().bincount()
+
+
 def _trial(case: Case, row: int, fill: Fill, share: float, scores: Tensor) -> Trial:
     """scores: without what the map points at, and without as much in each other place."""
     pointed, elsewhere = scores[0], scores[1:]
-    low, high = (elsewhere - pointed).quantile(ENDS).tolist()
+    low, high = torch.stack([*(elsewhere - pointed).aminmax()]).tolist()
     return Trial(
         fill=str(fill),
         share=share,

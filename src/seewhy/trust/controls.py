@@ -14,6 +14,7 @@ from torch.nn.functional import conv2d, pad
 
 from seewhy.errors import MethodError
 from seewhy.fill import blurred
+from seewhy.methods import as_method, settings
 from seewhy.methods.base import Attribution, Display, Method, positive
 from seewhy.model.layers import INPUT
 from seewhy.run import Run, generator
@@ -108,6 +109,20 @@ class Random(Method):
 
 CONTROLS: tuple[Method, ...] = (Sobel(), Centre(), Random())
 """What stands beside every evaluation."""
+
+
+def as_control(spec: Method | type[Method] | str) -> Method:
+    """Return the control that is meant: a method, its class, or the name of one of `CONTROLS`.
+
+    Any method may serve as one. Raises MethodError that lists what there is.
+    """
+    if isinstance(spec, str):
+        known = {each.name: type(each) for each in CONTROLS}
+        name, _, options = spec.strip().partition(":")
+        if name not in known:
+            raise MethodError(f"there is no control {spec!r}: there are {', '.join(known)}")
+        return settings.build(known[name], spec, options)
+    return as_method(spec)
 
 
 def _pictures(prepared: Prepared, how: Method) -> Tensor:

@@ -32,15 +32,6 @@ INTRODUCTION = (
     "controls know nothing of the model: a method that cannot be told from them has not shown that "
     "it knows anything of it."
 )
-METRICS_IN_WORDS = {
-    "srg": "symmetric relevance gain: insertion less deletion; 0 for a random map",
-    "insertion": "the score as the most relevant patches are put in first, on average",
-    "deletion": "the score as the most relevant patches are removed first, on average",
-    "pointing-game": "whether the largest value lies in the marked region",
-    "relevance-mass": "the share of the map that lies in the marked region",
-    "relevance-rank": "the share of the largest values that lie in it, as many as it has pixels",
-    "grid-pointing-game": "the share of the map in the right picture of a grid of four",
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,8 @@ class Evaluation:
     """How methods did on pictures, beside controls that know nothing of the model.
 
     values: by method and metric a number for each picture, float64 (N,), NaN where there is none.
-    better: by metric, which way is better. costs: by method. controls: the methods that are none.
+    better: by metric, which way is better; words: what it measures. costs: by method. names: of the
+    pictures, in the order of the values. controls: the methods that are none.
     failures: methods that do not apply. left_out: pictures that could not be read, or for which a
     method had no answer. examples: by method its explanations of the first pictures, None where
     there is none, and truths, their masks. level: of the intervals, which come from so many draws
@@ -79,6 +71,8 @@ class Evaluation:
     values: Mapping[str, Mapping[str, Tensor]]
     better: Mapping[str, Literal["higher", "lower"]]
     costs: Mapping[str, Cost]
+    words: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     left_out: tuple[Failure, ...] = ()
@@ -114,7 +108,12 @@ class Evaluation:
         return bootstrap_difference(one, two, self.draws, self.level, self.seed)
 
     def beats_controls(self, method: str, metric: str) -> bool:
-        """Tell whether the interval of the difference to every control lies on the better side."""
+        """Tell whether the interval of the difference to every control lies on the better side.
+
+        Without controls, and without intervals, nothing is told: False.
+        """
+        if not self.controls:
+            return False
         sign = 1 if self.better[metric] == "higher" else -1
         for control in self.controls:
             found = self.difference(method, control, metric)
@@ -192,24 +191,27 @@ class Evaluation:
         data |= {"draws": self.draws, "seed": self.seed, "model": self.model}
         data |= {"pictures": self.pictures}
         data |= {"failures": {each.source: str(each.error) for each in self.failures}}
-        data |= {"left out": {each.source: str(each.error) for each in self.left_out}}
-        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        data |= {"names": self.names}
+        data |= {"left out": [[each.source, str(each.error)] for each in self.left_out]}
+        return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
     def page(self, title: str = "") -> Page:
         """Return the table as a page with the maps of the examples, which have a picture."""
-        columns = ("method", *self._headed(self.metrics), "beats the controls by", "passes", "ms")
+        beaten = ("beats the controls by",) if self.controls else ()
+        columns = ("method", *self._headed(self.metrics), *beaten, "passes", "ms")
         rows = []
         for row in self.rows()[: len(self.values)]:
             better = [name for name in self.metrics if self._better(row["method"], name)]
             said = "all" if len(better) == len(self.metrics) else ", ".join(better) or "nothing"
             beats = "" if row["method"].endswith(CONTROL) else said
             measured = [row[name] for name in self.metrics]
-            rows.append([row["method"], *measured, beats, row["passes"], row["ms"]])
+            found = [beats] if self.controls else []
+            rows.append([row["method"], *measured, *found, row["passes"], row["ms"]])
         several = self.pictures > 1
         caption = f"Means over {self.pictures} pictures" if several else "One picture"
         caption += f" [{self.level:.0%} interval]" if several else ""
         words = [
-            f"{name}: {METRICS_IN_WORDS[name.partition(':')[0]]}; {way} is better."
+            f"{name}: {self.words.get(name) or name}; {way} is better."
             for name, way in self.better.items()
         ]
         tables = [Table(columns, rows, caption, words)]
@@ -228,6 +230,7 @@ class Evaluation:
             introduction=[INTRODUCTION],
             tables=tables,
             truths=self.truths or None,
+            facts=[("model", self.model), ("seed", str(self.seed))],
         )
 
     def save(self, path: str | Path) -> list[Path]:
@@ -244,7 +247,7 @@ class Evaluation:
         if ending == ".html":
             return [save_page(self.page(), path)]
         text = {".md": self.markdown, ".csv": self.csv, ".json": self.json}[ending]()
-        return [write_whole(path, text.encode())]
+        return [write_whole(path, text.encode(errors="backslashreplace"))]
 
     def __repr__(self) -> str:
         return self.markdown()

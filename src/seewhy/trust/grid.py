@@ -19,7 +19,7 @@ from seewhy.model.predictions import probabilities
 from seewhy.model.prepare import Prepared
 from seewhy.run import Run, generator
 from seewhy.targets import Class, Score
-from seewhy.trust.metrics import Maps
+from seewhy.trust.metrics import Maps, Metric
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class GridPG:
 
     name: ClassVar[str] = "grid-pointing-game"
     paper: ClassVar[str] = "Böhle et al. 2021"
+    words: ClassVar[str] = "the share of the map in the right picture of a grid"
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -48,8 +49,7 @@ class GridPG:
                 "give at least 2 cells a side, and a probability"
             )
 
-    def __str__(self) -> str:
-        return self.name if self.cells == 2 else f"{self.name}:cells={self.cells}"
+    __str__ = Metric.__str__
 
     def measure(
         self, model: Model, pictures: Prepared, method: Method, run: Run | None = None
@@ -60,6 +60,11 @@ class GridPG:
         pictures, where it has no classes, and where too few pictures make not one grid.
         """
         run = run or Run()
+        if pictures.others is not None:
+            raise MethodError(
+                f"{self.name} puts several pictures into one, and {model.name} takes further "
+                "inputs of each: leave the metric out"
+            )
         if pictures.tensor.ndim != 4:
             raise MethodError(
                 f"a grid is made of pictures (N, C, H, W), and an input of the shape "
@@ -69,11 +74,18 @@ class GridPG:
             home = model.at_home(pictures)
             classes, grids = self._grids(model, home, run)
             found = torch.full((len(pictures),), math.nan, dtype=torch.float64)
-            at_once = max(1, (model.offers.batch or BATCH) // self.cells**2)
-            for start in range(0, len(grids), at_once):
-                members = torch.tensor(grids[start : start + at_once])
-                found[members.flatten()] = self._shares(model, home, members, classes, method, run)
-                run.report(min(start + at_once, len(grids)), len(grids), "grids")
+            at_once = model.rows_at_once(home, run) // self.cells**2  # a grid is so much larger
+            at_once = max(1, min(at_once, model.offers.batch or BATCH))
+            asked = [
+                (number, place) for number in range(len(grids)) for place in range(len(grids[0]))
+            ]
+            for start in range(0, len(asked), at_once):
+                part = asked[start : start + at_once]
+                rows = [grids[number][place] for number, place in part]
+                members = torch.tensor([grids[number] for number, _ in part])
+                places = [place for _, place in part]
+                found[rows] = self._shares(model, home, members, places, classes, method, run)
+                run.report(min(start + at_once, len(asked)), len(asked), "grids")
         return found
 
     def _grids(
@@ -109,38 +121,36 @@ class GridPG:
         model: Model,
         pictures: Prepared,
         members: Tensor,
+        places: list[int],
         classes: list[int],
         method: Method,
         run: Run,
     ) -> Tensor:
-        """The shares of the pictures of some grids, members (G, cells²), flattened."""
-        side, count = self.cells, self.cells**2
+        """The shares of one picture of each grid: members (M, cells²), and its place in it."""
+        side = self.cells
         height, width = pictures.tensor.shape[2:]
         tiles = pictures.tensor[members.to(pictures.tensor.device)]
         tiles = tiles.reshape(len(members), side, side, *tiles.shape[2:])
-        whole = tiles.permute(0, 3, 1, 4, 2, 5).reshape(
-            len(members), -1, side * height, side * width
-        )
-        rows = members.flatten()
-        grids = Prepared(whole.repeat_interleave(count, 0))
-        targets = {number: Class(number) for number in {classes[row] for row in rows.tolist()}}
-        score = Score([targets[classes[row]] for row in rows.tolist()], model, grids)
+        size = (side * height, side * width)
+        grids = Prepared(tiles.permute(0, 3, 1, 4, 2, 5).reshape(len(members), -1, *size))
+        asked = [classes[int(own[place])] for own, place in zip(members, places, strict=True)]
+        targets = {number: Class(number) for number in set(asked)}
         try:
+            score = Score([targets[number] for number in asked], model, grids)
             found = perform(method, model, grids, score, run)
-        except SeewhyError:
+        except (SeewhyError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, AssertionError, ValueError) as error:
             raise MethodError(
-                f"{model.name} does not take pictures of {side * height} x {side * width}, which "
+                f"{model.name} does not take pictures of {size[0]} x {size[1]}, which "
                 "the grid pointing game needs: it applies to networks of convolutions and global "
                 f"pooling ({str(error).splitlines()[0]})"
             ) from error
         maps = Maps(found.relevance, method.display)
-        size = (side * height, side * width)
         shares = []
-        for place in range(len(rows)):
-            heat = maps.laid(place, Geometry.stretched(size, size)).clamp(min=0)
-            down, across = divmod(place % count, side)
+        for row, place in enumerate(places):
+            heat = maps.laid(row, Geometry.stretched(size, size)).clamp(min=0)
+            down, across = divmod(place, side)
             cell = heat[down * height : (down + 1) * height, across * width : (across + 1) * width]
             total = float(heat.sum())
             shares.append(float(cell.sum()) / total if total > 0 else math.nan)

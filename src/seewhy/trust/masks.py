@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from seewhy.data.images import find_pictures, read_picture
+from seewhy.data.images import find_pictures
 from seewhy.errors import MethodError, PictureError
 from seewhy.model.geometry import Geometry
 from seewhy.model.prepare import Prepared
 from seewhy.model.reading import name_of
 
-Masks = Sequence[Any] | Tensor | str | Path | None
+Masks = Iterable[Any] | Tensor | str | Path | None
 """One for each picture: bool (H, W), or a picture or file that is not black where the answer is.
 
 A folder has a file of each picture's name, whatever the ending.
@@ -32,9 +34,12 @@ def listed_masks(masks: Masks, sources: Sequence[Any]) -> list[Any]:
         return []
     if isinstance(masks, str | Path):
         return _in_folder(masks, [name_of(each, row) for row, each in enumerate(sources)])
-    if len(masks) != len(sources):
-        raise PictureError(f"{len(masks)} masks for {len(sources)} pictures: give one for each")
-    return list(masks)
+    if not isinstance(masks, Iterable):
+        raise PictureError(f"{masks!r} is no list of masks: give one for each picture, or a folder")
+    listed = list(masks)
+    if len(listed) != len(sources):
+        raise PictureError(f"{len(listed)} masks for {len(sources)} pictures: give one for each")
+    return listed
 
 
 def mask_on(mask: Any, prepared: Prepared, name: str, row: int = 0) -> Tensor:
@@ -42,9 +47,16 @@ def mask_on(mask: Any, prepared: Prepared, name: str, row: int = 0) -> Tensor:
 
     Raises PictureError where it is not bool, or not of the original picture's size.
     """
-    if isinstance(mask, str | Path) or hasattr(mask, "getbands"):  # a Pillow picture has them
-        mask = np.asarray(read_picture(mask).image.convert("RGB")).any(2)
-    found = mask if isinstance(mask, Tensor) else torch.as_tensor(np.asarray(mask))
+    if isinstance(mask, str | Path):
+        found = torch.from_numpy(_read(Path(mask)))
+    elif isinstance(mask, Image.Image):
+        found = torch.from_numpy(_marked(mask))
+    elif isinstance(mask, Tensor | np.ndarray | list | tuple):
+        found = mask if isinstance(mask, Tensor) else torch.as_tensor(np.asarray(mask))
+    else:
+        raise PictureError(
+            f"the mask of {name} is {type(mask).__name__}: give a bool array (H, W), or a file"
+        )
     size = place_of(prepared, row).original
     if found.dtype != torch.bool or tuple(found.shape) != size:
         raise PictureError(
@@ -68,13 +80,52 @@ def place_of(prepared: Prepared, row: int) -> Geometry:
     return Geometry.stretched(size, size)
 
 
+def _read(path: Path) -> NDArray[np.bool_]:
+    """What is marked in a file; refused where its format changes values, as JPEG does."""
+    try:
+        with Image.open(path) as file:
+            if file.format == "JPEG":
+                raise PictureError(
+                    f"{path} is a JPEG, whose values are not exact: save masks as PNG"
+                )
+            return _marked(ImageOps.exif_transpose(file))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, PictureError):
+            raise
+        raise PictureError(f"the mask {path} cannot be read ({error}): give a PNG") from error
+
+
+def _marked(mask: Image.Image) -> NDArray[np.bool_]:
+    """What is neither zero nor transparent."""
+    if mask.mode in ("LA", "RGBA", "PA"):
+        bands = np.asarray(mask.convert("RGBA"))
+        opaque: NDArray[np.bool_] = (bands[..., :3] != 0).any(2) & (bands[..., 3] != 0)
+        return opaque
+    values = np.asarray(mask) != 0
+    found: NDArray[np.bool_] = values if values.ndim == 2 else values.any(2)
+    return found
+
+
 def _in_folder(folder: str | Path, names: Sequence[str]) -> list[Any]:
-    files = {Path(str(each)).stem: each for each in find_pictures(folder)}
-    missing = [name for name in names if Path(name).stem not in files]
+    if not Path(folder).expanduser().is_dir():
+        raise PictureError(f"there is no folder {folder}: give one that has a mask of each picture")
+    files: dict[str, Path] = {}
+    for each in map(Path, find_pictures(folder)):
+        if each.stem in files:
+            raise PictureError(f"{files[each.stem]} and {each} are masks of one name: keep one")
+        files[each.stem] = each
+    stems = [Path(name).stem for name in names]
+    twice = [name for name, stem in zip(names, stems, strict=True) if stems.count(stem) > 1]
+    if twice:
+        raise PictureError(
+            f"{' and '.join(twice[:2])} have one name, so that a folder of masks cannot tell them "
+            "apart: give the masks as a list, or rename the pictures"
+        )
+    missing = [name for name, stem in zip(names, stems, strict=True) if stem not in files]
     if missing:
         raise PictureError(
             f"{folder} has no mask for {', '.join(missing[:3])}"
             + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
             + ": a mask has the name of its picture, such as cat.png for cat.jpg"
         )
-    return [files[Path(name).stem] for name in names]
+    return [files[stem] for stem in stems]

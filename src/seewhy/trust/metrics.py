@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_type_hints
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from seewhy.errors import MethodError
+from seewhy.errors import MethodError, NoAnswerError
 from seewhy.fill import Fill, Filler
+from seewhy.methods import settings
 from seewhy.methods.base import Display
 from seewhy.model.geometry import Geometry
 from seewhy.model.model import Model
 from seewhy.model.prepare import Prepared
 from seewhy.run import Run, generator
-from seewhy.targets import Class, Probability, Score, Target, TargetSpec, as_target
+from seewhy.targets import Class, Probability, Score, Target, TargetSpec
+from seewhy.targets.several import target_of_each
 from seewhy.trust.masks import Masks, listed_masks, mask_on, place_of
 
 TIES, PEAKS, RANKS, DRAWS = 21, 22, 23, 24  # tell the uses of a picture's random numbers apart
@@ -40,6 +42,10 @@ class Maps:
 
     def __len__(self) -> int:
         return len(self.relevance)
+
+    def row(self, row: int) -> Maps:
+        """Return the map of one picture alone."""
+        return Maps(self.relevance[row : row + 1], self.display)
 
     def curves_of(self, case: Case) -> dict[Any, Tensor]:
         """Return what was measured of these maps on a case, by settings, to be added to."""
@@ -72,8 +78,8 @@ class Maps:
 class Case:
     """A batch of pictures on which maps are judged: the same for every method.
 
-    score: what is measured, usually a probability (see `of`). masks: bool (H, W) of each original
-    picture, where the answer should be; none where nobody knows.
+    score: what is measured of the targets, usually a probability (see `of`). masks: bool (H, W) of
+    each original picture, where the answer should be; none where nobody knows.
     """
 
     model: Model
@@ -81,6 +87,7 @@ class Case:
     score: Score
     masks: tuple[Tensor, ...] = ()
     run: Run = field(default_factory=Run)
+    targets: tuple[Target, ...] = ()
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -97,11 +104,31 @@ class Case:
         target: one for all pictures, or a list with one for each. masks: one for each picture.
         Raises PictureError where a mask does not fit its picture.
         """
-        score = Score(measured(targets_of(target, len(prepared))), model, prepared)
+        given = target_of_each(target, len(prepared))
+        count = len(given)
+        own = [each.of_picture(row, count, prepared.rows([row])) for row, each in enumerate(given)]
         names = [f"picture {row}" for row in range(len(prepared))]
         truths = listed_masks(masks, names)
         found = tuple(mask_on(each, prepared, names[row], row) for row, each in enumerate(truths))
-        return cls(model, prepared, score, found, run or Run())
+        return cls.measuring(model, prepared, own, found, run or Run())
+
+    @classmethod
+    def measuring(
+        cls,
+        model: Model,
+        prepared: Prepared,
+        targets: Sequence[Target],
+        masks: tuple[Tensor, ...] = (),
+        run: Run | None = None,
+    ) -> Case:
+        """Return the case of pictures of which these targets were explained, one for each."""
+        read = tuple(measured(targets))
+        return cls(model, prepared, Score(read, model, prepared), masks, run or Run(), read)
+
+    def row(self, row: int) -> Case:
+        """Return the case of one picture alone."""
+        some, masks = self.prepared.rows([row]), self.masks[row : row + 1]
+        return Case.measuring(self.model, some, self.targets[row : row + 1], masks, self.run)
 
     def __len__(self) -> int:
         return len(self.prepared)
@@ -137,13 +164,31 @@ class Case:
 class Metric:
     """A way to judge maps: a value with its settings as fields, and `measure`.
 
-    better: which way is better. needs: "masks" where the truth has to be known.
+    words: what it measures, for those who read a table. better: which way is better. needs: "masks"
+    where the truth has to be known.
     """
 
     name: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    words: ClassVar[str] = ""
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     needs: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for each in fields(self):
+            what = f"{self.name}: {each.name}"
+            settings.check(getattr(self, each.name), hints[each.name], what)
+
+    def answers(self, case: Case, maps: Maps) -> Tensor:
+        """Return `measure`, NaN for pictures whose score is gone once something is removed."""
+        try:
+            return self.measure(case, maps)
+        except NoAnswerError:
+            if len(case) == 1:
+                return torch.full((1,), torch.nan, dtype=torch.float64)
+            rows = range(len(case))
+            return torch.cat([self.answers(case.row(row), maps.row(row)) for row in rows])
 
     def measure(self, case: Case, maps: Maps) -> Tensor:
         """Return one number a picture, float64 (N,); NaN where the question has no answer."""
@@ -158,24 +203,10 @@ class Metric:
         return self.name + (":" + ",".join(given) if given else "")
 
 
-def targets_of(target: TargetSpec | Sequence[TargetSpec], count: int) -> list[Target]:
-    """Return one target for each picture; equal ones are the same object, and bound together."""
-    listed: list[Any] = list(target) if isinstance(target, list | tuple) else [target] * count
-    if len(listed) != count:
-        raise MethodError(f"{len(listed)} targets for {count} pictures: give one for each, or one")
-    shared: dict[Any, Target] = {}
-    return [shared.setdefault(_known(each), as_target(each)) for each in listed]
-
-
 def measured(targets: Sequence[Target]) -> list[Target]:
     """Return what is measured where these are explained: of a class its softmax probability."""
     shared = {id(each): Probability(each.spec) if type(each) is Class else each for each in targets}
     return [shared[id(each)] for each in targets]
-
-
-def _known(spec: Any) -> Any:
-    """What tells equal targets."""
-    return spec if isinstance(spec, int | str | None) else id(spec)
 
 
 def _written(value: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy.errors import MethodError
+from seewhy.errors import MethodError, PictureError
 from seewhy.explanation import Explanation
 from seewhy.model.geometry import Geometry
 from seewhy.trust.metrics import PEAKS, RANKS, Case, Maps, Metric
@@ -34,8 +34,16 @@ class PointingGame(Metric):
     tolerance: float = 0
 
     name = "pointing-game"
+    words = "whether the largest value lies in the marked region"
     paper = "Zhang et al. 2016"
     needs = ("masks",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tolerance >= 0:
+            raise MethodError(
+                f"pointing-game: tolerance is {self.tolerance}: give pixels, 0 or more"
+            )
 
     def measure(self, case: Case, maps: Maps) -> Tensor:
         """Return 1, 0 or NaN for each picture, float64 (N,)."""
@@ -56,6 +64,7 @@ class RelevanceMass(Metric):
     """
 
     name = "relevance-mass"
+    words = "the share of the map that lies in the marked region"
     paper = "Arras et al. 2022"
     needs = ("masks",)
 
@@ -72,6 +81,7 @@ class RelevanceRank(Metric):
     """
 
     name = "relevance-rank"
+    words = "the share of the largest values that lie in it, as many as it has pixels"
     paper = "Arras et al. 2022"
     needs = ("masks",)
 
@@ -87,9 +97,15 @@ def mass_of(explanations: Sequence[Explanation], masks: Iterable[Any]) -> Tensor
 
     masks: bool (H, W) of each original picture. NaN as for `relevance_mass`.
     """
-    found = []
-    for why, mask in zip(explanations, masks, strict=True):
+    found, listed = [], list(masks)
+    if len(listed) != len(explanations):
+        raise PictureError(f"{len(listed)} masks for {len(explanations)} maps: give one for each")
+    for why, mask in zip(explanations, listed, strict=True):
         size = tuple(np.asarray(mask).shape)
+        if why.geometry is not None and size != why.geometry.original:
+            raise PictureError(
+                f"the mask of {why.source} has the shape {size}: give {why.geometry.original}"
+            )
         geometry = why.geometry or Geometry.stretched(size, size)
         heat = Maps(why.relevance[None], why.display).laid(0, geometry)
         found.append(relevance_mass(heat, torch.as_tensor(np.asarray(mask))))

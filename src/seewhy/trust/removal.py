@@ -62,6 +62,7 @@ class Removal(Metric):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fill", as_fill(self.fill))
+        super().__post_init__()
         if self.patch < 1 or (self.steps is not None and self.steps < 1):
             raise MethodError(
                 f"{self.name}: patch is {self.patch} and steps is {self.steps}: give numbers "
@@ -86,7 +87,7 @@ class Removal(Metric):
                 f"{self.name} removes patches of pictures (N, C, H, W), and an input of the shape "
                 f"{tuple(case.prepared.tensor.shape)} came"
             )
-        patches = numbered(case.prepared, self.patch)
+        patches = _numbered(case.prepared, self.patch)
         count = int(patches.max()) + 1
         steps = self.steps or (count if count <= FEW_PATCHES else STEPS)
         removed = torch.linspace(0, count, min(steps, count) + 1, dtype=torch.float64).round()
@@ -109,7 +110,7 @@ class Removal(Metric):
         high = torch.cat([count - removed * (order == "most") for order in orders])
         new = (fill, None) not in case.known  # nothing left is the same for every map
         if new:
-            low, high = torch.cat([low, low.new_tensor([count])]), torch.cat([high, high[:1]])
+            low, high = (torch.cat([each, each.new_tensor([count])]) for each in (low, high))
 
         def kept(rows: Tensor, changes: Tensor) -> Tensor:
             own = ranks[rows]
@@ -118,7 +119,8 @@ class Removal(Metric):
         scores = scores_of_kept(case, fill, patches, len(low), kept)
         if new:
             case.known[fill, None], scores = scores[:, -1], scores[:, :-1]
-        nothing, between = case.known[fill, None], scores.unflatten(1, (len(orders), -1))
+        shape = (len(case), len(orders), len(removed))
+        nothing, between = case.known[fill, None], scores.reshape(shape)
         return {
             order: torch.cat([case.whole[:, None], between[:, place], nothing[:, None]], 1)
             for place, order in enumerate(orders)
@@ -135,6 +137,7 @@ class Deletion(Removal):
 
     name = "deletion"
     paper = "Petsiuk et al. 2018"
+    words = "the score as the most relevant patches are removed first, on average"
     better = "lower"
 
     def measure(self, case: Case, maps: Maps) -> Tensor:
@@ -151,6 +154,7 @@ class Insertion(Removal):
 
     name = "insertion"
     paper = "Petsiuk et al. 2018"
+    words = "the score as the most relevant patches are put in first, on average"
 
     def measure(self, case: Case, maps: Maps) -> Tensor:
         """Return the area for each picture, float64 (N,), in units of the score."""
@@ -167,6 +171,7 @@ class SRG(Removal):
 
     name = "srg"
     paper = "Bluecher et al. 2024"
+    words = "symmetric relevance gain: insertion less deletion; 0 for a random map"
 
     def measure(self, case: Case, maps: Maps) -> Tensor:
         """Return the gain for each picture, float64 (N,), in units of the score."""
@@ -225,8 +230,8 @@ def _ranks(case: Case, maps: Maps, patch: int) -> Tensor:
     return order.argsort(1)
 
 
-def numbered(prepared: Prepared, patch: int) -> Tensor:
-    """Return the number of each pixel's patch, (H, W), row by row from 0."""
+def _numbered(prepared: Prepared, patch: int) -> Tensor:
+    """The number of each pixel's patch, (H, W), row by row from 0."""
     height, width = prepared.tensor.shape[2:]
     across = -(-width // patch)
     return torch.arange(height)[:, None] // patch * across + torch.arange(width) // patch

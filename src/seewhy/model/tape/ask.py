@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,12 +22,18 @@ from seewhy.run import Run
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
-    from seewhy.targets import Score
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """(rows (m,), changes (m,)) -> (m, C, *space): the pictures of these rows after these changes."""
 
 MOST_ROWS = 64  # at once on a CPU: more only leave its caches
+
+
+class Question(Protocol):
+    """What `ask` needs of a score that is bound to pictures."""
+
+    def of(self, rows: Tensor) -> Scoring:
+        """Return the score for changed pictures of which row i belongs to the picture rows[i]."""
 
 
 class Answers(NamedTuple):
@@ -41,13 +47,14 @@ class Answers(NamedTuple):
 def ask(
     model: Model,
     prepared: Prepared,
-    score: Score,
+    score: Question,
     run: Run,
     counts: int | Sequence[int],
     changed: Change,
     *,
     seconds: float | None = None,
     partial: bool = False,
+    least: int = 1,
     shared: bool = True,
     what: str = "samples",
 ) -> Iterator[Answers]:
@@ -56,8 +63,9 @@ def ask(
     The model is held by the caller, and the score is bound. counts: changes of each picture, all
     alike or one number a row. changed: makes the changed
     pictures, on the model's device. The first change of every picture comes before any second one.
-    seconds: no part is begun after that, once one is done. partial: where `run.cancel` says so it
-    ends in the same way, with what there is, and CancelledError is not raised.
+    least: as many changes of every picture are an answer, fewer none.
+    seconds: no part is begun after that, once there is an answer. partial: where `run.cancel` says
+    so it ends in the same way, with what there is, and CancelledError is not raised.
     shared: the changes of a picture follow from the picture alone, so that its rows, with several
     targets, share them.
     """
@@ -68,6 +76,7 @@ def ask(
     device, form = prepared.tensor.device, model.findings.layout(prepared)
     at_once = model.rows_at_once(prepared, run, gradient=False)
     at_once = min(at_once, MOST_ROWS) if device.type == "cpu" else at_once
+    needed = sum(change < least for change, _ in order)
     began, start = time.perf_counter(), 0
     while start < len(order):
         part = order[start : start + at_once]
@@ -88,10 +97,10 @@ def ask(
         try:
             run.report(start, len(order), what)
         except CancelledError:
-            if not partial:
+            if not partial or start < needed:
                 raise
             return
-        if seconds is not None and time.perf_counter() - began >= seconds:
+        if seconds is not None and start >= needed and time.perf_counter() - began >= seconds:
             return
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from seewhy.errors import Failure, LayerError, MethodError, PictureError, SeewhyError
+from seewhy.errors import (
+    Failure,
+    LayerError,
+    MethodError,
+    NoAnswerError,
+    NoSpaceError,
+    PictureError,
+    SeewhyError,
+)
 from seewhy.explanation import Explanation
 from seewhy.methods import Method, as_method
 from seewhy.model.model import Model
@@ -20,15 +28,18 @@ from seewhy.model.reading import Ready, read_each, sources_of
 from seewhy.model.tape.passes import Passes, uncounted
 from seewhy.run import Run
 from seewhy.stream import Order, Row, batch_of, explain_rows
-from seewhy.targets import Score, Target, TargetSpec
-from seewhy.trust.controls import CONTROLS
+from seewhy.targets import Target, TargetSpec
+from seewhy.targets.several import target_of_each
+from seewhy.trust.controls import CONTROLS, as_control
 from seewhy.trust.evaluation import Cost, Evaluation
 from seewhy.trust.grid import GridPG
 from seewhy.trust.masks import Masks, listed_masks, mask_on
-from seewhy.trust.metrics import Case, Maps, Metric, measured, targets_of
+from seewhy.trust.metrics import Case, Maps, Metric
 from seewhy.trust.pointing import PointingGame, RelevanceMass, RelevanceRank
 from seewhy.trust.registry import MetricSpec, as_metric
 from seewhy.trust.removal import SRG, Deletion, Insertion
+
+MethodSpec = Method | type[Method] | str
 
 WITH_MODEL: tuple[Metric, ...] = (SRG(), SRG(fill="noisy-linear"), Insertion(), Deletion())
 WITH_MASKS: tuple[Metric, ...] = (PointingGame(), RelevanceMass(), RelevanceRank())
@@ -37,12 +48,12 @@ WITH_MASKS: tuple[Metric, ...] = (PointingGame(), RelevanceMass(), RelevanceRank
 def evaluate(
     model: Model,
     pictures: Any,
-    methods: Sequence[Method | type[Method] | str],
+    methods: Sequence[MethodSpec] | MethodSpec,
     masks: Masks = None,
-    metrics: Sequence[MetricSpec] | None = None,
+    metrics: Sequence[MetricSpec] | MetricSpec | None = None,
     *,
     target: TargetSpec | Sequence[TargetSpec] = None,
-    controls: Sequence[Method] = CONTROLS,
+    controls: Sequence[MethodSpec] = CONTROLS,
     batch: int | None = None,
     others: Any = None,
     examples: int = 12,
@@ -61,75 +72,115 @@ def evaluate(
     read, or for which a method has no answer, is named in `.left_out`; the latter counts as NaN
     there. Raises MethodError where nothing is left to evaluate, where a metric needs masks and
     there are none, and where two methods are written alike; PictureError where no picture can be
-    read, and where masks do not fit the pictures.
+    read, and where there are not as many masks as pictures.
     """
     run = run or Run()
     limit, sources = batch_of(model, batch), sources_of(pictures, model)
-    judges = [as_metric(each) for each in metrics or ()]
+    judges = [as_metric(each) for each in _several(metrics)]
     judges = judges or [*WITH_MODEL, *(WITH_MASKS if masks is not None else ())]
     weights = model.fingerprint()
     columns = [
         _Column(how, Order(how, None, run, 5, weights), control)
-        for how, control in [(as_method(each), False) for each in methods]
-        + [(each, True) for each in controls]
+        for how, control in [(_named(model, as_method(each)), False) for each in _several(methods)]
+        + [(as_control(each), True) for each in controls]
     ]
     truths = listed_masks(masks, sources)
     _check(columns, judges, truths)
-    targets = targets_of(target, len(sources))
+    targets = target_of_each(target, len(sources))
     single = [each for each in judges if not isinstance(each, GridPG)]
     grids = [each for each in judges if isinstance(each, GridPG)]
-    unread: list[Failure] = []
-    for_grids: list[Prepared] = []
-    shown: list[Tensor] = []
+    judged = _Judged()
     with model.held(run):
         for group in read_each(model, sources, others, limit):
-            if isinstance(group, Failure):
-                unread.append(group)
-                continue
-            case, rows = _case(model, group, targets, truths, run)
-            for column in columns:
-                column.judge(case, rows, single, examples)
-            shown += case.masks[: max(0, examples - len(shown))]
-            for_grids += [Prepared(each.prepared.tensor) for each in group if grids]
-            run.report(group[-1].index + 1, len(sources), "pictures")
-        if len(unread) == len(sources):
-            raise PictureError(f"none of the pictures can be read: {unread[0].error}")
+            for case, rows in _cases(model, group, targets, truths, judged, run):
+                for column in columns:
+                    column.judge(case, rows, single, examples)
+                judged.add(case, rows, examples, grids=bool(grids))
+                if all(each.control or each.problem for each in columns):
+                    break
+                run.report(rows[-1].picture.index + 1, len(sources), "pictures")
+        if not judged.names:
+            first = judged.left_out[0]
+            raise PictureError(f"none of the pictures can be judged: {first.error}") from first.error
         for grid in grids:
-            together = _of_one_shape(for_grids, grid)
             for column in (each for each in columns if each.problem is None):
-                column.values[str(grid)] = [grid.measure(model, together, column.method, run)]
-    return _evaluation(model, columns, judges, run, unread, shown)
+                column.in_grids(model, judged, grid, run)
+    return _evaluation(model, columns, judges, run, judged)
 
 
-def _case(
+@dataclass
+class _Judged:
+    """The pictures that were judged, in order, and those that were not."""
+
+    names: list[str] = field(default_factory=list)
+    shown: list[Tensor] = field(default_factory=list)
+    for_grids: list[Prepared] = field(default_factory=list)
+    left_out: list[Failure] = field(default_factory=list)
+
+    def add(self, case: Case, rows: Sequence[Row], examples: int, *, grids: bool) -> None:
+        self.shown += case.masks[: max(0, examples - len(self.shown))]
+        self.names += [each.picture.name for each in rows]
+        if grids:
+            some = (each.picture.prepared for each in rows)
+            self.for_grids += [Prepared(each.tensor, each.others) for each in some]
+
+
+def _cases(
     model: Model,
-    group: Sequence[Ready],
+    group: Sequence[Ready] | Failure,
     targets: Sequence[Target],
     truths: Sequence[Any],
+    judged: _Judged,
     run: Run,
-) -> tuple[Case, list[Row]]:
-    """The case of a batch, and what is explained of each of its pictures.
+) -> Iterator[tuple[Case, list[Row]]]:
+    """Yield the case of a batch with its rows; picture by picture where one has no score.
 
     What is found out once about a model is found out here, so that no method's time has it.
     """
-    prepared = batched([each.prepared for each in group])
-    own = [targets[each.index] for each in group]
-    rows = [
-        Row(each, target.of_picture(each.index, len(targets), each.prepared))
-        for each, target in zip(group, own, strict=True)
-    ]
-    masks = tuple(
-        mask_on(truths[each.index], each.prepared, each.name) for each in group if len(truths)
-    )
-    case = Case(model, prepared, Score(measured(own), model, prepared), masks, run)
-    with model.held(run), uncounted():
-        case.score.bind(model, model.at_home(prepared))
-        with suppress(SeewhyError):  # whoever needs it will say so
-            if model.offers.layers:
-                model.layers(prepared)
-            if model.offers.gradient:
-                model.rows_at_once(prepared, run)
-    return case, rows
+    if isinstance(group, Failure):
+        judged.left_out.append(group)
+        return
+    try:
+        rows = [
+            Row(each, targets[each.index].of_picture(each.index, len(targets), each.prepared))
+            for each in group
+        ]
+        prepared = batched([each.prepared for each in group])
+        masks = tuple(mask_on(truths[e.index], e.prepared, e.name) for e in group if truths)
+        case = Case.measuring(model, prepared, [each.target for each in rows], masks, run)
+        with uncounted():
+            case.score.bind(model, model.at_home(prepared))
+            with suppress(SeewhyError):  # whoever needs it will say so
+                if model.offers.layers:
+                    model.layers(prepared)
+                if model.offers.gradient:
+                    model.rows_at_once(prepared, run)
+    except (NoAnswerError, NoSpaceError, PictureError) as error:
+        if len(group) == 1:
+            judged.left_out.append(Failure(group[0].name, error))
+            return
+        for each in group:
+            yield from _cases(model, [each], targets, truths, judged, run)
+    else:
+        yield case, rows
+
+
+def _several(given: Any) -> list[Any]:
+    """One method or metric is a list of one."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+
+
+def _named(model: Model, how: Method) -> Method:
+    """The method, its layers by name: a table has nothing else to tell them by."""
+    names = {module: name for name, module in model.module.named_modules()}
+    layers = {
+        each.name: names[getattr(how, each.name)]
+        for each in fields(how)
+        if isinstance(getattr(how, each.name), nn.Module) and getattr(how, each.name) in names
+    }
+    return replace(how, **layers) if layers else how
 
 
 @dataclass
@@ -172,10 +223,19 @@ class _Column:
             judged = Maps(relevance, self.method.display)
         for metric in metrics:
             if maps:
-                values = metric.measure(case, judged).where(answered, torch.nan)
+                values = metric.answers(case, judged).where(answered, torch.nan)
             self.values.setdefault(str(metric), []).append(values)
         self.passes += [each.passes for each in found if each is not None]
         self.seconds += [each.seconds for each in found if each is not None]
+
+    def in_grids(self, model: Model, judged: _Judged, grid: GridPG, run: Run) -> None:
+        """Measure by a grid of all pictures; where none can be made, the reason is kept."""
+        try:
+            found = grid.measure(model, _of_one_shape(judged.for_grids, grid), self.method, run)
+        except (MethodError, LayerError, NoAnswerError) as error:
+            judged.left_out.append(Failure(f"{grid}, {self.method}", error))
+            found = torch.full((len(judged.for_grids),), torch.nan, dtype=torch.float64)
+        self.values[str(grid)] = [found]
 
     @property
     def cost(self) -> Cost:
@@ -190,33 +250,34 @@ def _evaluation(
     columns: Sequence[_Column],
     metrics: Sequence[Metric | GridPG],
     run: Run,
-    unread: Sequence[Failure],
-    shown: Sequence[Tensor],
+    judged: _Judged,
 ) -> Evaluation:
     for each in columns:
         if each.problem is None and not each.seconds:
             each.problem = each.unanswered[0].error
-    judged = [each for each in columns if each.problem is None]
+    applied = [each for each in columns if each.problem is None]
     failures = [Failure(str(each.method), each.problem) for each in columns if each.problem]
-    if all(each.control for each in judged):
+    if all(each.control for each in applied):
         raise failures[0].error
     unanswered = [
         Failure(f"{failure.source}, {each.method}", failure.error)
-        for each in judged
+        for each in applied
         for failure in each.unanswered
     ]
     return Evaluation(
         values={
-            str(each.method): {name: torch.cat(parts) for name, parts in each.values.items()}
-            for each in judged
+            str(each.method): {str(m): torch.cat(each.values[str(m)]) for m in metrics}
+            for each in applied
         },
         better={str(each): each.better for each in metrics},
-        costs={str(each.method): each.cost for each in judged},
-        controls=tuple(str(each.method) for each in judged if each.control),
+        words={str(each): each.words for each in metrics},
+        costs={str(each.method): each.cost for each in applied},
+        names=tuple(judged.names),
+        controls=tuple(str(each.method) for each in applied if each.control),
         failures=tuple(failures),
-        left_out=(*unread, *unanswered),
-        examples={str(each.method): tuple(each.kept) for each in judged},
-        truths=tuple(each.numpy() for each in shown),
+        left_out=(*judged.left_out, *unanswered),
+        examples={str(each.method): tuple(each.kept) for each in applied},
+        truths=tuple(each.numpy() for each in judged.shown),
         model=model.name,
         seed=run.seed,
     )
