@@ -80,10 +80,12 @@ def _markdown(screen: Screen, how: type[Method]) -> None:
 
 
 def _as_data(how: type[Method]) -> dict[str, Any]:
+    from seewhy.methods.base import needs_of
+
     return {
         "name": how.name,
         "family": how.family,
-        "needs": list(how.needs),
+        "needs": list(needs_of(how())),
         "cost": how.cost,
         "paper": how.paper,
         "description": "\n\n".join(_description(how)),
@@ -93,11 +95,13 @@ def _as_data(how: type[Method]) -> dict[str, Any]:
 
 
 def _about(how: type[Method]) -> dict[str, str]:
+    from seewhy.methods.base import needs_of
+
     return {
         "family": how.family,
         "paper": how.paper,
         "cost": how.cost,
-        "needs": ", ".join(how.needs) or "nothing",
+        "needs": ", ".join(needs_of(how())) or "nothing",
         "written": _written(how),
     }
 

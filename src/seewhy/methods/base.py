@@ -90,7 +90,7 @@ def perform(how: Method, model: Model, prepared: Prepared, score: Score, run: Ru
     Every method is run through here. Raises MethodError where the model does not offer what the
     method needs or the map is not finite.
     """
-    for need in how.needs:
+    for need in needs_of(how):
         if not getattr(model.offers, need):
             raise MethodError(
                 f"{how.name} needs {need}, which {model.name} does not offer: choose a method "
@@ -111,6 +111,13 @@ def perform(how: Method, model: Model, prepared: Prepared, score: Score, run: Ru
             "activations overflow; try precision='float32' or another layer"
         )
     return replace(found, passes=passes)
+
+
+def needs_of(how: Method) -> tuple[str, ...]:
+    """Return what a method asks of a model, with what the method within it asks."""
+    inner = getattr(how, "method", None)
+    more = needs_of(inner) if isinstance(inner, Method) else ()
+    return tuple(dict.fromkeys((*how.needs, *more)))
 
 
 def positive(value: float, name: str) -> None:

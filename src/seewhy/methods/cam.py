@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from seewhy.errors import MethodError, NoSpaceError, warn
 from seewhy.methods.base import Attribution, Display, Method, positive
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec
-from seewhy.model.tape.record import Recording, record
+from seewhy.model.tape.record import Recording, Scoring, record
 from seewhy.run import Run
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 CANCELLED = 1e-4  # of what was summed: float32 leaves about 1e-6
 
 Layers = LayerSpec | tuple[LayerSpec, ...]
+Fusion = Literal["mean", "max", "product"]
 
 
 @dataclass(frozen=True)
-class _GradientCAM(Method):
-    """A map from a layer's activations A and gradients g, both (N, C, *space).
+class LayerMaps(Method):
+    """Whatever maps the activations of layers: one map a layer, fused where there are several.
 
     layer: a layer, or several; None is the default (`Model.layer`). Maps of several layers are each
     divided by their largest value in the picture, brought to the finest grid and averaged.
@@ -39,20 +40,72 @@ class _GradientCAM(Method):
     display: ClassVar[Display] = "positive"
     family: ClassVar[str] = "cam"
 
+    def at_layers(
+        self, model: Model, prepared: Prepared, score: Score, run: Run, layers: list[Layer]
+    ) -> list[Attribution]:
+        """Return the map (N, 1, *space) at each of the layers."""
+        raise NotImplementedError
+
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
+        """Map each of the layers, and fuse the maps."""
+        layers = spatial_layers(model, prepared, self.layer)
+        found = self.at_layers(model, prepared, score, run, layers)
+        checks = {
+            name: torch.stack([each.checks[name] for each in found]).sum(0)
+            for name in found[0].checks
+        }
+        return Attribution(fuse([each.relevance for each in found]), checks, tuple(layers))
+
+
+@dataclass(frozen=True)
+class GradientCAM(LayerMaps):
+    """A map from a layer's activations A and gradients g, both (N, C, *space)."""
+
     def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Return the weighted channels (N, C, *space), whose sum is the map."""
         raise NotImplementedError
 
-    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
+    def question(self, score: Score) -> Scoring:
+        """Return what is differentiated: the score itself."""
+        return score
+
+    def at_layers(
+        self,
+        model: Model,
+        prepared: Prepared,
+        score: Score,
+        run: Run,  # noqa: ARG002
+        layers: list[Layer],
+    ) -> list[Attribution]:
         """Record the layers once and combine."""
-        layers = spatial_layers(model, prepared, self.layer)
-        recording = record(model, prepared, score, layers)
+        recording = record(model, prepared, self.question(score), layers)
         maps = []
         for each in layers:
             weighted = self.combine(recording.activations[each], recording.gradients[each])
-            maps.append(weighted.sum(1, keepdim=True))
-            _warn_of_cancelling(maps[-1], weighted, self, each)
-        return Attribution(fuse(maps), layers=tuple(layers))
+            maps.append(mapped(weighted, each))
+            _warn_of_cancelling(maps[-1].relevance, weighted, self, each)
+        return maps
+
+
+@dataclass(frozen=True)
+class ActivationCAM(LayerMaps):
+    """A map from a layer's activations (N, C, *space) alone: no target has a part in it."""
+
+    def combine(self, activations: Tensor) -> Tensor:
+        """Return the weighted channels (N, C, *space), whose sum is the map."""
+        raise NotImplementedError
+
+    def at_layers(
+        self,
+        model: Model,
+        prepared: Prepared,
+        score: Score,
+        run: Run,  # noqa: ARG002
+        layers: list[Layer],
+    ) -> list[Attribution]:
+        """Record the layers once and combine."""
+        activations = record(model, prepared, score, watch=layers).activations
+        return [mapped(self.combine(activations[each]), each) for each in layers]
 
 
 @method(
@@ -62,7 +115,7 @@ class _GradientCAM(Method):
     needs=("gradient", "layers"),
 )
 @dataclass(frozen=True)
-class GradCAM(_GradientCAM):
+class GradCAM(GradientCAM):
     """Channels weighted by the mean of their gradient over space.
 
     The map is (N, 1, *space) and signed; the paper's rectification happens when it is drawn.
@@ -80,7 +133,7 @@ class GradCAM(_GradientCAM):
     needs=("gradient", "layers"),
 )
 @dataclass(frozen=True)
-class HiResCAM(_GradientCAM):
+class HiResCAM(GradientCAM):
     """Activations times gradients, place by place.
 
     The map is (N, 1, *space) and signed; at a layer followed by average pooling and a linear layer
@@ -99,7 +152,7 @@ class HiResCAM(_GradientCAM):
     needs=("gradient", "layers"),
 )
 @dataclass(frozen=True)
-class LayerCAM(_GradientCAM):
+class LayerCAM(GradientCAM):
     """Activations times the positive part of their gradients: fine maps from any layer.
 
     The map is (N, 1, *space).
@@ -108,6 +161,70 @@ class LayerCAM(_GradientCAM):
     def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Eq. 6-7."""
         return gradients.relu() * activations
+
+
+@method(
+    "grad-cam-plus-plus",
+    paper="Chattopadhay et al. 2018",
+    cost="1 forward, 1 backward to the layer",
+    needs=("gradient", "layers"),
+)
+@dataclass(frozen=True)
+class GradCAMPlusPlus(GradientCAM):
+    """Channels weighted by their positive gradients, each shared out by how much it decides.
+
+    w = sum alpha relu(g), alpha = g^2 / (2 g^2 + g^3 sum A), without any epsilon: what packages add
+    is larger than g^2 itself. The paper's maps A are rectified; where the sum of another channel is
+    negative it counts as 0, for alpha has a pole there. The factor exp(score) is left out.
+    The map is (N, 1, *space).
+    """
+
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """With g^2 cancelled: alpha = 1 / (2 + g sum A)."""
+        positive = gradients.relu()
+        alpha = 1 / (2 + positive * over_space(torch.sum, activations).relu())
+        return over_space(torch.sum, alpha * positive) * activations
+
+
+@method(
+    "xgrad-cam",
+    paper="Fu et al. 2020",
+    cost="1 forward, 1 backward to the layer",
+    needs=("gradient", "layers"),
+)
+@dataclass(frozen=True)
+class XGradCAM(GradientCAM):
+    """Channels weighted by the mean of their gradient where they are active.
+
+    w = sum g |A| / sum |A|: the paper's g A / sum A for every channel of one sign. A channel of
+    both signs has a sum that may be next to nothing, and the paper's weight no bound.
+    The map is (N, 1, *space) and signed.
+    """
+
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """The axioms' weights."""
+        size = activations.abs()
+        whole = over_space(torch.sum, size)
+        share = size / torch.where(whole > 0, whole, 1)
+        return over_space(torch.sum, gradients * share) * activations
+
+
+@method(
+    "grad-cam-element-wise",
+    paper="the package grad-cam; no paper",
+    cost="1 forward, 1 backward to the layer",
+    needs=("gradient", "layers"),
+)
+@dataclass(frozen=True)
+class GradCAMElementWise(GradientCAM):
+    """Activations times gradients, place by place and channel by channel, where that is positive.
+
+    The map is (N, 1, *space), 0 or more.
+    """
+
+    def combine(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """What speaks for the target in each channel."""
+        return (gradients * activations).relu()
 
 
 @method(
@@ -147,11 +264,9 @@ class CAM(Method):
         combined = recording.gradients[OUTPUT].reshape(len(maps), -1)
         weights = combined @ head.weight.flatten(1).to(maps)
         if self.channels is not None:
-            mean = over_space(torch.mean, maps).flatten(1)
-            kept = mean.topk(min(self.channels, mean.shape[1]), dim=1).indices
+            kept = most_active(maps)[:, : self.channels]
             weights = torch.zeros_like(weights).scatter(1, kept, weights.gather(1, kept))
-        weighted = weights.reshape(*weights.shape, *(1,) * (maps.ndim - 2)) * maps
-        return Attribution(weighted.sum(1, keepdim=True), layers=(layer,))
+        return mapped(weighted_by(weights, maps), layer)
 
 
 def spatial_layers(model: Model, prepared: Prepared, spec: Layers) -> list[Layer]:
@@ -185,21 +300,50 @@ def _warn_of_cancelling(summed: Tensor, weighted: Tensor, how: Method, layer: La
         )
 
 
-def fuse(maps: list[Tensor]) -> Tensor:
-    """Return the mean of maps (N, 1, *space) on the finest grid, each scaled by its maximum.
+def fuse(maps: list[Tensor], fusion: Fusion = "mean") -> Tensor:
+    """Return maps (N, 1, *space) as one on the finest grid, each scaled by its maximum.
 
-    A single map stays as it is.
+    fusion: their mean, their maximum, or the product of their positive parts. A single map stays as
+    it is.
     """
     if len(maps) == 1:
         return maps[0]
     finest = max((tuple(each.shape[2:]) for each in maps), key=lambda size: (size[-1], size))
-    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(finest)]
     scaled = []
     for each in maps:
         largest = over_space(torch.amax, each.abs())
-        unit = each / torch.where(largest > 0, largest, 1)
-        scaled.append(nn.functional.interpolate(unit, finest, mode=mode, align_corners=False))
-    return torch.stack(scaled).mean(0)
+        scaled.append(enlarged(each / torch.where(largest > 0, largest, 1), finest))
+    stacked = torch.stack(scaled)
+    match fusion:
+        case "mean":
+            return stacked.mean(0)
+        case "max":
+            return stacked.amax(0)
+        case "product":
+            return stacked.relu().prod(0)
+
+
+def enlarged(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return maps (N, C, *space) on another grid, linear in each axis: no value beyond theirs."""
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+    return nn.functional.interpolate(maps, size, mode=mode, align_corners=False)
+
+
+def mapped(weighted: Tensor, layer: Layer, **checks: Tensor) -> Attribution:
+    """Return the sum of weighted channels (N, C, *space) as the map at a layer."""
+    return Attribution(weighted.sum(1, keepdim=True), checks, (layer,))
+
+
+def weighted_by(weights: Tensor, activations: Tensor) -> Tensor:
+    """Return channels (N, C, *space) times their weights (N, C)."""
+    columns = weights.reshape(*weights.shape, *(1,) * (activations.ndim - 2))
+    return columns.to(activations) * activations
+
+
+def most_active(activations: Tensor) -> Tensor:
+    """Return the numbers of the channels (N, C), those of the highest mean first."""
+    mean = over_space(torch.mean, activations).flatten(1)
+    return mean.argsort(dim=1, descending=True, stable=True)
 
 
 def over_space(reduce: Callable[..., Tensor], tensor: Tensor) -> Tensor:

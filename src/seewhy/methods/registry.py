@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from seewhy.draw import markdown
 from seewhy.errors import MethodError
 from seewhy.methods import settings
-from seewhy.methods.base import Method
+from seewhy.methods.base import Method, needs_of
 
 ENTRY_POINTS = "seewhy.methods"
 
@@ -76,7 +76,7 @@ class MethodTable(Mapping[str, type[Method]]):
             {
                 "name": name,
                 "family": cls.family,
-                "needs": ", ".join(cls.needs) or "nothing",
+                "needs": ", ".join(needs_of(cls())) or "nothing",
                 "cost": cls.cost,
                 "settings": ", ".join(_with_default(each) for each in fields(cls)),
                 "paper": cls.paper,

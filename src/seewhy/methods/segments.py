@@ -25,7 +25,7 @@ Segmentation = str | Callable[[np.ndarray], Any]
 (C, *space), that returns whole numbers (*space). Inputs without space are always "each".
 """
 
-COMPACTNESS = 10.0  # of superpixels, for values in 0..1 scaled to 0..100
+COMPACTNESS, MOST_COMPACT = 10.0, 1e4  # of superpixels, for values in 0..1 scaled to 0..100
 
 
 def segments_of(prepared: Prepared, how: Segmentation) -> list[Tensor]:
@@ -35,6 +35,21 @@ def segments_of(prepared: Prepared, how: Segmentation) -> list[Tensor]:
     alone. Raises MethodError for a description that is none, and for segments of another shape.
     """
     return [_of_one(row.detach().float().cpu(), how) for row in prepared.tensor]
+
+
+def check_segmentation(how: Segmentation) -> None:
+    """Raise MethodError for a description that is none."""
+    name, _, option = how.partition(":") if isinstance(how, str) else ("", "", "")
+    if callable(how) or how == "each" or (name in ("slic", "patch") and _counts(option)):
+        return
+    raise MethodError(
+        f"there is no segmentation {how!r}: write slic:50 (superpixels), patch:16 (pixels a side) "
+        "or each, or give a function of the picture"
+    )
+
+
+def _counts(option: str) -> bool:
+    return option.isascii() and option.isdigit() and int(option) > 0
 
 
 def _of_one(picture: Tensor, how: Segmentation) -> Tensor:
@@ -47,17 +62,13 @@ def _of_one(picture: Tensor, how: Segmentation) -> Tensor:
                 f"numbers of the shape {space}"
             )
         return _numbered(found)
+    check_segmentation(how)
     name, _, option = how.partition(":")
     if name == "each" or picture.ndim == 1:
         return torch.arange(int(np.prod(space))).reshape(space)
-    if name == "patch" and option.isdigit() and int(option):
+    if name == "patch":
         return _numbered(_patches(space, int(option)))
-    if name == "slic" and option.isdigit() and int(option):
-        return _numbered(torch.from_numpy(_superpixels(picture, int(option))))
-    raise MethodError(
-        f"there is no segmentation {how!r}: write slic:50 (superpixels), patch:16 (pixels a side) "
-        "or each, or give a function of the picture"
-    )
+    return _numbered(torch.from_numpy(_superpixels(picture, int(option))))
 
 
 def _patches(space: tuple[int, ...], side: int) -> Tensor:
@@ -71,19 +82,30 @@ def _patches(space: tuple[int, ...], side: int) -> Tensor:
 
 
 def _superpixels(picture: Tensor, count: int) -> np.ndarray:
-    """SLIC on the picture scaled to 0..1; other than three channels count as they are."""
+    """SLIC on the picture scaled to 0..1; other than three channels count as they are.
+
+    Noise falls into pieces too small to be kept: there nearness counts for more, until at least
+    half as many are found.
+    """
     values = picture.numpy()
     low, high = float(values.min()), float(values.max())
     scaled = np.moveaxis((values - low) / max(high - low, 1e-12), 0, -1)
-    found: np.ndarray = slic(
-        scaled * 100 if scaled.shape[-1] != 3 else scaled,
-        n_segments=count,
-        compactness=COMPACTNESS,
-        convert2lab=scaled.shape[-1] == 3,
-        channel_axis=-1,
-        start_label=0,
-    )
-    return found.astype(np.int64)
+    flat = scaled.ndim == 2  # one axis of space: a picture of one row
+    colors = scaled.shape[-1] == 3
+    compactness, found = COMPACTNESS, np.zeros(0, np.int64)
+    while (
+        compactness <= MOST_COMPACT and len(np.unique(found)) < min(count, picture[0].numel()) / 2
+    ):
+        found = slic(
+            (scaled[None] if flat else scaled) * (1 if colors else 100),
+            n_segments=count,
+            compactness=compactness,
+            convert2lab=colors,
+            channel_axis=-1,
+            start_label=0,
+        )
+        compactness *= 10
+    return (found[0] if flat else found).astype(np.int64)
 
 
 def _numbered(found: Tensor) -> Tensor:

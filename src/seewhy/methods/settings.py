@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
 from numbers import Integral, Real
-from types import UnionType
+from types import FunctionType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
@@ -48,6 +48,8 @@ def build(cls: type[T], spec: str, options: str, method: Callable[[str], Any] | 
         if name not in known:
             offered = f"it has {', '.join(known)}" if known else "it has none"
             raise MethodError(f"{what!r} has no setting {name!r}: {offered}")
+        if name in given:
+            raise MethodError(f"{what!r} is given {name!r} twice: give each setting once")
         given[name] = read(value, hints[name], f"{what}: {name}", method)
     return cls(**given)
 
@@ -95,6 +97,8 @@ def written(value: Any) -> str:
         return "+".join(written(each) for each in value)
     if isinstance(value, nn.Module):
         return type(value).__name__
+    if isinstance(value, FunctionType):
+        return value.__name__  # to be read by people: a string cannot hold a function
     if hasattr(value, "written"):
         return str(value.written())  # a layer, or a method within a method
     return "none" if value is None else str(value)
@@ -114,6 +118,9 @@ def _number(value: str, hint: Any, what: str) -> Any:
                 return kind(value)
             except ValueError:
                 continue
+    kinds, choices = _kinds(hint)
+    if str in kinds or value in choices:
+        return value  # a number or a word
     raise _unfit(value, hint, what)
 
 

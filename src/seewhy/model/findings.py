@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from seewhy.errors import LayerError
 from seewhy.model.experiment import unambiguous
 from seewhy.model.layers import ZERO_HEAD, Layer, LayerTable, layer_table
-from seewhy.model.outputs import main_output
+from seewhy.model.outputs import detects, main_output
 from seewhy.model.prepare import Prepared
+from seewhy.model.tape.attention import Readers, readers
 from seewhy.model.tape.memory import pass_bytes
 from seewhy.model.tape.passes import uncounted
 from seewhy.model.tape.record import raise_if_known
@@ -100,6 +101,14 @@ class Findings:
 
         return self._found("bytes", like, find)[gradient]
 
+    def readers(self, like: Prepared) -> Readers:
+        """Return from which tokens the answer is read, and the size of the attention maps."""
+
+        def find() -> Readers:
+            return readers(self._model, self._model.at_home(self.noise(2, like)))
+
+        return self._found("readers", like, find)
+
     def layout(self, like: Prepared) -> torch.memory_format:
         """Return the layout in which pictures run fastest: channels last, where that works.
 
@@ -112,7 +121,10 @@ class Findings:
             if like.tensor.ndim != 4 or not any(isinstance(m, nn.Conv2d) for m in module.modules()):
                 return torch.contiguous_format
             noise = self._model.at_home(self.noise(2, like))
-            plain = main_output(self._runner(noise)(noise.tensor.clone()))
+            found = self._runner(noise)(noise.tensor.clone())
+            if detects(found) or not main_output(found).numel():
+                return torch.contiguous_format  # what is found in noise tells nothing
+            plain = main_output(found)
             try:
                 turned = noise.tensor.contiguous(memory_format=torch.channels_last)
                 other = main_output(self._runner(noise)(turned))

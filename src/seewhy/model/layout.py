@@ -92,7 +92,7 @@ def readings(
         for layout, batch_axis, token_axis in orders:
             if shape[batch_axis] != batch:
                 continue
-            fit = _token_grid(shape[token_axis], size, grids)
+            fit = token_grid(shape[token_axis], size, grids)
             if fit is not None:
                 grid, prefix = fit
                 doubt = 0.1 * (layout != "tokens") + 0.01 * prefix
@@ -116,10 +116,10 @@ def _stride_mismatch(grid: tuple[int, ...], size: tuple[int, ...]) -> float | No
     return abs(math.log(strides[-1] / strides[0]))
 
 
-def _token_grid(
+def token_grid(
     tokens: int, size: tuple[int, ...], grids: list[tuple[int, ...]]
 ) -> tuple[tuple[int, ...], int] | None:
-    """The grid behind so many tokens, and how many stand in front of it."""
+    """Return the grid behind so many tokens and how many stand in front of it, if there is one."""
     best: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
     rank: tuple[int, ...]
     for age, grid in enumerate(reversed(grids)):

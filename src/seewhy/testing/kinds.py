@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
 from torch import Tensor, nn
 
+from seewhy.model.function import Function
 from seewhy.model.model import Model
 from seewhy.targets import Region, Regression, Similarity, TargetSpec
 
@@ -40,7 +41,9 @@ class Kind:
 
     def model(self) -> Model:
         """Return the module as a Model."""
-        return Model(self.module(), name=self.name, input_shape=self.shape)
+        module = self.module()
+        given = module.function if isinstance(module, Function) else module
+        return Model(given, name=self.name, input_shape=self.shape)
 
     def pictures(self, count: int = 3) -> Tensor:
         """Return seeded input (count, C, *space)."""
@@ -294,6 +297,11 @@ def _scripted() -> nn.Module:
     return module
 
 
+def _function() -> nn.Module:
+    network = _plain().eval()
+    return Function(lambda pictures: network(pictures).detach().numpy())
+
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -322,6 +330,7 @@ KINDS: dict[str, Kind] = {
             target=Similarity(torch.linspace(-1, 1, 6)),
         ),
         Kind("scripted", "TorchScript, which takes no hooks", _scripted),
+        Kind("function", "a function that gives an array: neither gradient nor layers", _function),
     )
 }
 """Every kind by name; methods are run on all of them."""

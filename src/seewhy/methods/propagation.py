@@ -1,0 +1,174 @@
+"""Backpropagation with other rules at ReLUs, and what all methods of rules share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.errors import MethodError, NoSpaceError, warn
+from seewhy.methods.base import Attribution, Display, Method
+from seewhy.methods.cam import GradCAM
+from seewhy.methods.registry import method
+from seewhy.model.layers import INPUT, Layer
+from seewhy.model.tape.intercept import Flow, Rules, propagate
+from seewhy.model.tape.record import Scoring
+from seewhy.model.tape.rules.rectified import Rectified
+from seewhy.run import Run
+
+if TYPE_CHECKING:
+    from seewhy.model.model import Model
+    from seewhy.model.prepare import Prepared
+    from seewhy.targets import Score
+
+R = TypeVar("R", bound=Rules)
+
+KEPT = 2  # what rules keep beside a gradient's own, as a multiple of it
+
+
+class _AtReLUs(Method):
+    """A gradient that ReLUs let through by another rule; other activations have none."""
+
+    guided: ClassVar[bool] = False
+    display: ClassVar[Display] = "absolute"
+    family: ClassVar[str] = "propagation"
+
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
+        """One backward to the input, with the rule at every ReLU."""
+        parts = flows(model, prepared, score, run, lambda: Rectified(guided=self.guided))
+        others = sum((flow.unruled for flow, _ in parts), Counter[str]())
+        if others and not parts[0][1].met:
+            raise MethodError(
+                f"{self.name} has a rule for ReLUs alone, and {model.name} has {listed(others)} "
+                "instead: use 'lrp', 'attn-lrp' or 'gradient-x-input'"
+            )
+        if others:
+            warn(
+                f"{self.name} has a rule for ReLUs alone: what flows through {listed(others)} of "
+                f"{model.name} is the plain gradient; compare it with 'lrp'"
+            )
+        return Attribution(together(parts), layers=(INPUT,))
+
+
+@method(
+    "guided-backprop",
+    paper="Springenberg et al. 2015",
+    cost="1 forward, 1 backward",
+    needs=("gradient",),
+)
+@dataclass(frozen=True)
+class GuidedBackprop(_AtReLUs):
+    """The gradient, of which a ReLU lets through what is positive where its input is positive.
+
+    The map has the input's shape, (N, C, *space). ReLUs alone have the rule: where other
+    activations come as well a warning names them, and MethodError where there are only others.
+    """
+
+    guided: ClassVar[bool] = True
+
+
+@method(
+    "deconvolution",
+    paper="Zeiler & Fergus 2014",
+    cost="1 forward, 1 backward",
+    needs=("gradient",),
+)
+@dataclass(frozen=True)
+class Deconvolution(_AtReLUs):
+    """The gradient, of which a ReLU lets through what is positive, whatever its input was.
+
+    The map has the input's shape, (N, C, *space). ReLUs alone have the rule: where other
+    activations come as well a warning names them, and MethodError where there are only others.
+    """
+
+
+@method(
+    "guided-grad-cam",
+    paper="Selvaraju et al. 2017",
+    cost="1 forward, 1 backward, and the method",
+    needs=("gradient", "layers"),
+)
+@dataclass(frozen=True)
+class GuidedGradCAM(Method):
+    """Guided backpropagation times the positive part of a class activation map.
+
+    method: the map, Grad-CAM by default, brought to the input's size by linear interpolation.
+    The product has the input's shape, (N, C, *space).
+    """
+
+    method: Method = field(default_factory=GradCAM)
+
+    display: ClassVar[Display] = "absolute"
+    family: ClassVar[str] = "propagation"
+
+    def check(self) -> None:
+        """Raise MethodError where the method is none."""
+        if not isinstance(self.method, Method):
+            raise MethodError(
+                f"guided-grad-cam multiplies a method's map, and {self.method!r} is none: give one "
+                "such as 'grad-cam' or 'layer-cam'"
+            )
+
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
+        """The product of both, place by place."""
+        coarse = self.method.attribute(model, prepared, score, run)
+        fine = GuidedBackprop().attribute(model, prepared, score, run)
+        size = tuple(prepared.tensor.shape[2:])
+        if coarse.relevance.ndim != len(size) + 2 or not size:
+            raise NoSpaceError(
+                f"the map of {self.method.name} has the shape {tuple(coarse.relevance.shape)} and "
+                f"the pictures {tuple(prepared.tensor.shape)}: it cannot be laid over them; use "
+                "'guided-backprop' itself"
+            )
+        weights = coarse.relevance.sum(1, keepdim=True).clamp(min=0)
+        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+        weights = nn.functional.interpolate(weights, size, mode=mode, align_corners=False)
+        return Attribution(fine.relevance * weights, coarse.checks, coarse.layers)
+
+
+# ---------------------------------------------------------------------- what is shared
+
+
+def flows(
+    model: Model,
+    prepared: Prepared,
+    score: Score,
+    run: Run,
+    rules: Callable[[], R],
+    layers: Sequence[Layer] = (INPUT,),
+) -> list[tuple[Flow, R]]:
+    """Return what flows back to the layers under rules, as many pictures at once as memory allows.
+
+    Fresh rules for each part, which come with what flowed under them.
+    """
+    found = []
+    for some, own in in_parts(model, prepared, score, run):
+        each = rules()
+        found.append((propagate(model, some, own, each, layers), each))
+    return found
+
+
+def in_parts(
+    model: Model, prepared: Prepared, score: Score, run: Run
+) -> list[tuple[Prepared, Scoring]]:
+    """Return the pictures in parts that fit the memory with their rules, and the score of each."""
+    at_once = max(1, model.rows_at_once(prepared, run) // KEPT)
+    if at_once >= len(prepared):
+        return [(prepared, score)]
+    score.bind(model, prepared)
+    every = torch.arange(len(prepared)).split(at_once)
+    return [(prepared.rows(rows), score.of(rows)) for rows in every]
+
+
+def together(parts: Sequence[tuple[Flow, Rules]], layer: Layer = INPUT) -> Tensor:
+    """Return the multipliers of all parts at a layer."""
+    return torch.cat([flow.multipliers[layer] for flow, _ in parts])
+
+
+def listed(counts: Counter[str]) -> str:
+    """Return names with how often each came: "2 Gelu, 1 Tanh"."""
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())

@@ -1,0 +1,1 @@
+"""Rules of backward propagation, on the operations that `tape.intercept` sees."""

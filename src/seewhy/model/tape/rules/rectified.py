@@ -1,0 +1,72 @@
+"""What a ReLU sends back, in guided backpropagation and in deconvolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.autograd.graph import Node
+
+from seewhy.model.tape.intercept import Call, Handler, Rules, handles, names
+from seewhy.model.tape.rules.functions import ruled
+from seewhy.model.tape.rules.norms import plain_batch_norm
+
+TABLE: dict[str, Handler] = {}
+
+ACTIVATION_NODES = names(
+    """
+    relu leakyRelu preluKernel rrelu rreluWithNoise elu celu selu gelu silu mish tanh sigmoid
+    logSigmoid softplus softsign hardtanh hardswish hardsigmoid hardshrink softshrink threshold glu
+    """
+)
+"""Autograd nodes of activation functions, for which neither method has a rule."""
+
+
+class Rectified(Rules):
+    """A ReLU sends back what is positive; guided, only where its input was positive too.
+
+    met: how many ReLUs the forward went through.
+    """
+
+    table = TABLE
+
+    def __init__(self, *, guided: bool) -> None:
+        super().__init__()
+        self.guided, self.met = guided, 0
+
+    def passes(self, node: Node, name: str) -> bool:
+        """Whatever is no activation; what a custom function is nobody knows."""
+        return name not in ACTIVATION_NODES and not isinstance(node, BackwardCFunction)
+
+
+@handles(TABLE, "relu")
+def _relu(rules: Rectified, call: Call) -> Any:
+    return _rectify(rules, call)
+
+
+@handles(TABLE, "clamp clamp_min")
+def _clamp(rules: Rectified, call: Call) -> Any:
+    """A ReLU too, where it is at zero from below alone."""
+    least, most = call.take("input", "min", "max")[1:]
+    return call() if most is not None or least != 0 else _rectify(rules, call)
+
+
+@handles(TABLE, "batch_norm")
+def _batch_norm(_: Rectified, call: Call) -> Any:
+    return plain_batch_norm(call)
+
+
+def _rectify(rules: Rectified, call: Call) -> Tensor:
+    rules.met += 1
+    x: Tensor = call.args[0]
+    with torch.no_grad():
+        value = call()
+        open_ = x > 0
+
+    def back(gradient: Tensor) -> Tensor:
+        rectified = gradient.clamp(min=0)
+        return rectified * open_ if rules.guided else rectified
+
+    return ruled(x, value, back)
