@@ -13,10 +13,14 @@ from seewhy.data.world.train import RECIPES, Schedule, train
 from seewhy.trust import Evaluation, auroc, mass_of
 
 REFERENCE = {  # pointing game, relevance mass, rank, SRG (blur, 8 px), sticker: object, shortcut
+    "occlusion:patch=8,stride=4": (0.99, 0.73, 0.83, 0.888, 0.01, 0.59),
+    "rise:samples=300": (1.00, 0.49, 0.83, 0.873, 0.01, 0.36),
     "layer-cam:layer=halve": (1.00, 0.60, 0.84, 0.868, 0.04, 0.56),
     "grad-cam": (0.84, 0.45, 0.80, 0.865, 0.01, 0.21),
+    "guided-backprop": (0.99, 0.48, 0.73, 0.861, 0.05, 0.43),
     "gradient": (0.97, 0.34, 0.64, 0.854, 0.03, 0.28),
     "smoothgrad": (1.00, 0.29, 0.74, 0.853, 0.03, 0.16),
+    "integrated-gradients:baseline=blur:0.1": (0.95, 0.63, 0.53, 0.804, 0.05, 0.75),
     "integrated-gradients": (0.98, 0.59, 0.44, 0.785, 0.05, 0.66),
     "gradient-x-input": (0.99, 0.58, 0.38, 0.590, 0.03, 0.58),
     "sobel": (0.05, 0.11, 0.16, -0.130, 0.19, 0.19),

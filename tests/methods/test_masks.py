@@ -161,7 +161,7 @@ def test_the_mean_of_several_areas_and_the_smallest_that_keeps_half_the_score():
 @pytest.mark.parametrize("areas", [(0.1,), 0.1, "0.1", [0.1]])
 def test_areas_are_given_in_any_way(areas):
     how = sw.ExtremalPerturbation(areas)
-    assert how.areas == (0.1,)
+    assert how.areas == "0.1"
     assert as_method(str(how)) == how
     assert str(sw.ExtremalPerturbation((0.05, 0.1, 0.2))) == "extremal-perturbation"
 

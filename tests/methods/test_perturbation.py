@@ -144,9 +144,7 @@ def test_what_stands_instead_is_the_fill(fill):
 
 def test_only_pictures_have_fills_that_read_their_pixels():
     for shape in ((64,), (2, 64), (1, 4, 4, 4)):
-        with pytest.raises(
-            MethodError, match=r"'blur' reads pixels of pictures .*constant"
-        ):
+        with pytest.raises(MethodError, match=r"'blur' reads pixels of pictures .*constant"):
             explained(total, noise(1, *shape), "occlusion:patch=2,fill=blur", Regression(0))
 
 

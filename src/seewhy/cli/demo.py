@@ -17,16 +17,25 @@ def demo(
     count: Annotated[
         int, typer.Option("--count", metavar="N", min=1, help="How many pictures are measured.")
     ] = 24,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Every method there is, not some of each family: minutes."),
+    ] = False,
     seed: opt.Seed = 0,
 ) -> None:
     """Explain two models of which it is known what they look at, and see which maps tell.
 
     Saves a page to open in a browser, and a picture of some of it.
     """
+    from seewhy.demo import METHODS
     from seewhy.demo import demo as demonstrate
+    from seewhy.methods import methods
 
     screen: Screen = context.obj
-    found = demonstrate(count, seed=seed, progress=screen.progress)
+    asked = tuple(methods()) if everything else METHODS
+    found = demonstrate(count, methods=asked, seed=seed, progress=screen.progress)
+    for failure in found.found["object"].failures:
+        screen.error(f"does not apply: {failure}", "warning")
     for paragraph in found.introduction():
         screen.paragraph(paragraph)
         screen.line()

@@ -1,5 +1,5 @@
 """A demonstration in a world whose truth is known: two models, one of which looks at a sticker."""
 
-from seewhy.demo.demonstration import Demonstration, demo
+from seewhy.demo.demonstration import METHODS, Demonstration, demo
 
-__all__ = ["Demonstration", "demo"]
+__all__ = ["METHODS", "Demonstration", "demo"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seewhy.demo.demonstration import Demonstration
     from seewhy.explanation import Explanation
 
-DRAWN = {"Grad-CAM": "grad-cam", "LayerCAM at halve": MIDDLE, "IG": "integrated-gradients"}
+DRAWN = {"Grad-CAM": "grad-cam", "LayerCAM at halve": MIDDLE, "IG": "integrated-gradients:steps=20"}
 """Methods in the panel, where they are measured; the page has them all."""
 
 ROWS = 6

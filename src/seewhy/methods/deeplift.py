@@ -70,7 +70,7 @@ class DeepLIFTSHAP(Method):
     """The mean of DeepLIFT over several baselines, which approaches Shapley values.
 
     baseline: the distribution of what stands for nothing, several joined by "+" as in `DeepLIFT`;
-    None is `samples` draws of noise between the picture's least and largest value.
+    None is noise between the picture's least and largest value. samples: how many draws of it.
     The map has the input's shape, (N, C, *space), and sums to score(picture) minus the mean score
     of the baselines; checks as for `DeepLIFT`.
     """

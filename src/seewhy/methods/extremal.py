@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from seewhy.targets import Score
 
 BLUR = Blur()
-WEIGHT = 20.0  # of the area, beside a score that goes from 0 to 1
-RATE = 0.05  # of Adam, for masks in 0..1
+WEIGHT = 100.0  # of the area, beside a score that goes from 0 to 1
+RATE, MOMENTUM = 0.01, 0.9  # of the ascent, for masks in 0..1 and slopes of a cell's own
 CELLS = 3  # to the standard deviation of a bump
 KEPT = 0.5  # of what the score loses when all is removed: the area that keeps it is told
 
@@ -48,15 +49,15 @@ KEPT = 0.5  # of what the score loses when all is removed: the area that keeps i
 class ExtremalPerturbation(Removing):
     """For each of several areas the smooth mask under which the score is highest; their mean.
 
-    areas: shares of the picture that may be seen, joined by "+" in a string. steps: of Adam, along
-    which the area's weight grows to where it holds. smooth: standard deviation of the bumps that
-    masks are made of, as a share of the shorter side. Outside a mask the picture fades into the
-    fill, by default its blur. checks["area"]: the smallest of the areas that keeps at least half of
-    what the score loses when all is removed, 1 where none does.
+    areas: shares of the picture that may be seen, joined by "+" in a string. steps: of ascent with
+    momentum, along which the area's weight grows to where it holds. smooth: standard deviation of
+    the bumps that masks are made of, as a share of the shorter side. Outside a mask the picture
+    fades into the fill, by default its blur. checks["area"]: the smallest of the areas that keeps
+    at least half of what the score loses when all is removed, 1 where none does.
     The map is (N, 1, *space) in 0..1: the share of the masks that show a place.
     """
 
-    areas: str | float | tuple[float, ...] = (0.05, 0.1, 0.2)
+    areas: str | float | tuple[float, ...] = "0.05+0.1+0.2"
     steps: int = 200
     smooth: float = 0.09
     fill: Fill | str = field(default=BLUR, kw_only=True)
@@ -64,7 +65,7 @@ class ExtremalPerturbation(Removing):
     display: ClassVar[Display] = "positive"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "areas", _numbers(self.areas))
+        object.__setattr__(self, "areas", "+".join(map(str, _numbers(self.areas))))
         super().__post_init__()
 
     def check(self) -> None:
@@ -73,12 +74,10 @@ class ExtremalPerturbation(Removing):
         positive(self.smooth, "extremal-perturbation: smooth")
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
-        """Raise the score under each mask, less the distance of its sorted values to its area."""
+        """Find a mask for each area, and the smallest under which enough of the score is left."""
         check_space(prepared, self.name)
-        space, areas = space_of(prepared), _numbers(self.areas)
-        count, device = len(prepared), prepared.tensor.device
+        areas, device = _numbers(self.areas), prepared.tensor.device
         fade = faded(self.fill, prepared, run)
-        bumps = [each.to(device) for each in _bumps(space, self.smooth)]
         whole = own_scores(model, prepared, score, run)
 
         def asked(masks: Tensor) -> Tensor:
@@ -92,39 +91,56 @@ class ExtremalPerturbation(Removing):
                 shared=False,
             )
 
-        nothing = asked(torch.zeros(count, 1, *space, device=device))[:, 0]
+        nothing = asked(torch.zeros(len(prepared), 1, *space_of(prepared), device=device))[:, 0]
         drop = (whole - nothing).abs().clamp(min=1e-6)
-        rows = torch.arange(count).repeat_interleave(len(areas))
-        wanted = _sorted(areas, math.prod(space)).to(device).repeat(count, 1)
-        shape = (len(rows), *(each.shape[1] for each in bumps))
-        grids = torch.full(shape, 0.5, device=device)
-        adam = torch.optim.Adam([grids], RATE)
-        at_once = model.rows_at_once(prepared, run)
-        for step in range(self.steps):
-            weight = WEIGHT * (step + 1) / self.steps
-            slopes = []
-            for part in torch.arange(len(rows)).split(at_once):
-                own, place = rows[part], part.to(device)
-                with torch.inference_mode(mode=False), torch.enable_grad():
-                    grid = grids[place].clone().requires_grad_()
-                    masks = _smooth(grid, bumps)
-                    pictures = fade(own, masks)
-                gained = record(
-                    model, prepared.changed(pictures.detach(), own), score.of(own), [INPUT]
-                ).gradients[INPUT]
-                with torch.inference_mode(mode=False), torch.enable_grad():
-                    reward = (pictures * gained).flatten(1).sum(1) / drop[own].to(pictures)
-                    apart = masks.flatten(1).sort(1).values - wanted[place]
-                    loss = weight * apart.square().mean(1).sum() - reward.sum()
-                    slopes.append(torch.autograd.grad(loss, grid)[0])
-            grids.grad = torch.cat(slopes)
-            adam.step()
-            grids.clamp_(0, 1)
-            run.report(step + 1, self.steps, "steps")
-        masks = _smooth(grids, bumps).unflatten(0, (count, len(areas)))
+        masks = self._ascended(model, prepared, score, run, fade, drop)
         kept = (asked(masks) - nothing[:, None]) / (whole - nothing)[:, None] >= KEPT
         smallest = torch.where(kept, torch.tensor(areas, dtype=torch.float64), 1.0).amin(1)
         return Attribution(as_map(masks.mean(1), prepared), {"area": smallest}, (INPUT,))
+
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def _ascended(
+        self,
+        model: Model,
+        prepared: Prepared,
+        score: Score,
+        run: Run,
+        fade: Callable[[Tensor, Tensor], Tensor],
+        drop: Tensor,
+    ) -> Tensor:
+        """Return the masks, (N, areas, *space), under which the score is highest.
+
+        It counts as a share of its drop, less how far the mask's sorted values are from its area's.
+        """
+        areas, space = _numbers(self.areas), space_of(prepared)
+        device, at_once = prepared.tensor.device, model.rows_at_once(prepared, run)
+        bumps = [each.to(device) for each in _bumps(space, self.smooth)]
+        rows = torch.arange(len(prepared)).repeat_interleave(len(areas))
+        wanted = _sorted(areas, math.prod(space)).to(device).repeat(len(prepared), 1)
+        shape = tuple(each.shape[1] for each in bumps)
+        grids = torch.full((len(rows), *shape), 0.5, device=device)
+        speed, cells = torch.zeros_like(grids), math.prod(shape)
+        for step in range(self.steps):
+            weight = WEIGHT * step / self.steps  # none at first: then all places are alike
+            slopes = []
+            for part in torch.arange(len(rows)).split(at_once):
+                own, place = rows[part], part.to(device)
+                with torch.enable_grad():
+                    grid = grids[place].requires_grad_()
+                    masks = _smooth(grid, bumps)
+                    pictures = fade(own, masks)
+                shown = prepared.changed(pictures.detach(), own)
+                gained = record(model, shown, score.of(own), [INPUT]).gradients[INPUT]
+                with torch.enable_grad():
+                    reward = (pictures * gained).flatten(1).sum(1) / drop[own].to(pictures)
+                    apart = masks.flatten(1).sort(stable=True).values - wanted[place]
+                    gain = reward.sum() - weight * apart.square().mean(1).sum()
+                    slopes.append(torch.autograd.grad(gain, grid)[0])
+            speed = MOMENTUM * speed + cells * torch.cat(slopes)
+            grids = (grids + RATE * speed).clamp(0, 1)
+            run.report(step + 1, self.steps, "steps")
+        return _smooth(grids, bumps).reshape(len(prepared), len(areas), *space)
 
 
 def _numbers(areas: str | float | tuple[float, ...]) -> tuple[float, ...]:

@@ -87,9 +87,9 @@ class _Propagation(Method):
 class LRP(_Propagation):
     """The score handed back layer by layer, to each input in proportion to what it contributed.
 
-    composite: which rule at which layer; its parts can be replaced. convolution, dense, first:
-    rules of convolutions, of dense layers, and of the layer that first meets the picture; None is
-    the composite's. A rule is "epsilon", "gamma", "z-plus", "alpha2-beta1" (any numbers), and for
+    composite: which rule at which layer; its parts can be replaced, None being the composite's.
+    convolution: the rule of convolutions; dense: of dense layers; first: of the layer that first
+    meets the picture. A rule is "epsilon", "gamma", "z-plus", "alpha2-beta1" (any numbers), and for
     the first layer "flat", "w-square" or "z-box" too; numbers follow a colon: "epsilon:0.01",
     "gamma:0.1", "z-box:-2:2.5" (bounds in the model's units; without, the picture's own).
     The map has the input's shape, (N, C, *space). checks: "absorbed", the share of the score that
@@ -128,8 +128,8 @@ class AttnLRP(_Propagation):
     """LRP for transformers: relevance goes back through attention itself.
 
     softmax: "gradient" hands relevance on to queries and keys; "detached" takes the attention for
-    constant (CP-LRP, Ali et al. 2022). convolution, dense: the rules of linear layers, as in `LRP`.
-    Products share by halves, norms are divided by constants, activations keep what they get. The
+    constant (CP-LRP, Ali et al. 2022). convolution: the rule of convolutions; dense: of dense
+    layers, as in `LRP`. Products share by halves, norms are divided by constants, activations keep what they get. The
     map has the input's shape, (N, C, *space); checks as for `LRP`.
     """
 

@@ -95,9 +95,9 @@ class BlurIG(Method):
 class GuidedIG(Method):
     """Gradients gathered on a path that changes first what has the smallest gradient.
 
-    In each of `steps` steps the distance to the picture (L1) falls by the same amount; of the
-    values that may move, the `fraction` with the smallest absolute gradients moves. No value is
-    further than `distance`, as a share of its own way, from where it is on the straight path: 0 is
+    steps: in each, the distance to the picture (L1) falls by the same amount. fraction: of the
+    values that may move, the share that does, those with the smallest absolute gradients. distance:
+    how far a value may be, as a share of its own way, from where it is on the straight path: 0 is
     integrated gradients, 1 lets it move freely. baseline: as for integrated-gradients.
     The gradient of a step is the mean of those at its ends (the published code takes the first),
     so that the path's own completeness is better kept. The map has the input's shape,

@@ -122,10 +122,10 @@ class FeatureAblation(Segmented):
 class RISE(Removing):
     """How much higher the score is than on average when a place is seen, under random soft masks.
 
-    samples: masks. grid: cells of a mask along each axis, each seen with probability p, enlarged
-    linearly and moved by up to a cell. seconds: no more masks are begun after that. The paper's
-    mean of the scores weighted by the masks, over the mean of the masks used, less the mean score:
-    0 where nothing depends on it. checks["samples"]: masks used.
+    samples: masks. grid: cells of a mask along each axis, enlarged linearly and moved by up to a
+    cell. p: probability that a cell is seen. seconds: no more masks are begun after that. The
+    paper's mean of the scores weighted by the masks, over the mean of the masks used, less the mean
+    score: 0 where nothing depends on it. checks["samples"]: masks used.
     The map is (N, 1, *space), in units of the score.
     """
 

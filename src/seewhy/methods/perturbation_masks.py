@@ -72,13 +72,15 @@ class _Cells(Removing):
         draws = draws_of(prepared, run, DESIGNS if self.name == "sobol" else BITS)
         listed = {key: self.masks(draw, cells) for key, draw in draws.items()}
         number = {key: place for place, key in enumerate(listed)}
+        device = prepared.tensor.device
         own = torch.tensor([number[key] for key in prepared.keys])
-        table = torch.stack(list(listed.values()))
-        factors = [_inside(side, count) for side, count in zip(space, shape, strict=True)]
+        table = torch.stack(list(listed.values())).to(device)
+        factors = [_inside(*each).to(device) for each in zip(space, shape, strict=True)]
         fade = faded(self.fill, prepared, run)
 
         def seen(rows: Tensor, changes: Tensor) -> Tensor:
-            return fade(rows, laid(table[own[rows], changes].reshape(-1, *shape), factors))
+            chosen = table[own[rows].to(device), changes.to(device)]
+            return fade(rows, laid(chosen.reshape(-1, *shape), factors))
 
         score.bind(model, prepared)
         scores = scores_of(
@@ -93,9 +95,9 @@ class _Cells(Removing):
             what="masks",
         )
         found, used = [], []
-        for row, place in enumerate(own):
+        for row, key in enumerate(prepared.keys):
             known = scores[row][~scores[row].isnan()]
-            values, asked = self.indices(table[place][: len(known)], known)
+            values, asked = self.indices(listed[key][: len(known)], known)
             found.append(values.reshape(shape))
             used.append(asked)
         checks = {"samples": torch.tensor(used, dtype=torch.float64)}

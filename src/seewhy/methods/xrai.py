@@ -38,8 +38,8 @@ class XRAI(Method):
     """Regions of the picture, each with the mean of the integrated gradients in it.
 
     Segments of six scales overlap (Felzenszwalb's graph segmentation, grown by a few pixels);
-    again and again the one that adds most attribution for its new pixels is taken. steps,
-    baseline: of the integrated gradients; black and white together leave no colour out. The map is
+    again and again the one that adds most attribution for its new pixels is taken. steps: of the
+    integrated gradients. baseline: theirs; black and white together leave no colour out. The map is
     (N, 1, H, W), in units of the score for a pixel; it sums to what the integrated gradients do.
     """
 

@@ -101,7 +101,8 @@ def evaluate(
                 run.report(rows[-1].picture.index + 1, len(sources), "pictures")
         if not judged.names:
             first = judged.left_out[0]
-            raise PictureError(f"none of the pictures can be judged: {first.error}") from first.error
+            said = f"none of the pictures can be judged: {first.error}"
+            raise PictureError(said) from first.error
         for grid in grids:
             for column in (each for each in columns if each.problem is None):
                 column.in_grids(model, judged, grid, run)

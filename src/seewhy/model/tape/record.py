@@ -143,7 +143,8 @@ def _run(
 ) -> tuple[Outcome, Tensor]:
     """One forward and its scores; `kept` is filled."""
     asked, starts, read = layers
-    with keeping(model, kept, asked, starts, read):
+    alone = bool(starts) and len(prepared) == 1
+    with keeping(model, kept, asked, starts, read), _plain_gradients(model, wanted=alone):
         if INPUT in starts:
             tensor = _begin(kept, INPUT, usable(prepared.tensor))
         else:
@@ -230,6 +231,23 @@ def keeping(
         yield
     for module, meant in wanted.items():
         _check_last(meant, numbers[module])
+
+
+@contextmanager
+def _plain_gradients(model: Model, *, wanted: bool) -> Iterator[None]:
+    """Hand gradients to batch norms as they lie in memory by themselves.
+
+    On a CPU, torch 2.13 computes a wrong gradient of a batch norm in evaluation mode for a single
+    picture where what comes back to it is transposed, as before a layer norm over channels.
+    """
+    norms = [each for each in model.module.modules() if isinstance(each, nn.BatchNorm2d)]
+
+    def lay(_: nn.Module, __: Any, ___: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(Tensor.contiguous)
+
+    with hooked((each, lay) for each in norms if wanted and hookable(each)):
+        yield
 
 
 def _check_last(layers: list[Layer], number: int) -> None:
