@@ -60,8 +60,8 @@ def explain(
     list, a folder or a tensor (N, C, *space) gives Explanations. target: None for what is
     predicted, a class number or name, a Target, a function of the outputs; a list with one for
     each picture, or several for one picture (nested for several pictures). method: its name, a
-    string with settings, or an instance; None is Grad-CAM, or integrated gradients where no layer
-    has space. layer: the method's, in short. others: the model's further inputs by name. batch:
+    string with settings, or an instance; None is Grad-CAM, integrated gradients where no layer
+    has space, occlusion where there are no gradients. layer: the method's, in short. others: the model's further inputs by name. batch:
     pictures at a time. check: remove what the map points at and as much elsewhere, and say in
     `.trials` and in words whether the score falls more (see `seewhy.trust.RemovalCheck`); it takes
     41 forwards. The rest is as for `Run`.

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 CHECKS = {
     "completeness gap": "the map's values add up to the change of the score, within {:.2%} of it",
+    "conservation gap": "all of the score but {:.2%} is in the map or was taken by biases",
+    "absorbed": "biases and stabilisers took {:.2%} of the score, which is not in the map",
+    "samples": "{:.0f} samples were used",
+    "steps": "{:.0f} steps were used",
+    "fit": "the linear model explains {:.0%} of how the score varied",
 }
 ENDS = {
     "signed": ("against it", "for it"),

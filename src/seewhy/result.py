@@ -19,7 +19,14 @@ from seewhy.errors import PictureError, SaveError
 
 SCHEMA = 1
 
-_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    NotImplementedError,  # a compression that no one uses
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 _kinds: dict[str, type[Result]] = {}
 

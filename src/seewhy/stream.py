@@ -191,7 +191,8 @@ def _method_for(
         mapped = model.offers.layers and (
             layer is not None or model.findings.table(prepared).default
         )
-        method = "grad-cam" if mapped else "integrated-gradients"
+        plain = "integrated-gradients" if model.offers.gradient else "occlusion"
+        method = "grad-cam" if mapped else plain
     how = as_method(method)
     has_layer = any(each.name == "layer" for each in fields(how))
     if layer is not None and not has_layer:

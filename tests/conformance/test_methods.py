@@ -184,7 +184,7 @@ def matrix():
             yield pytest.param(method, kind, marks=marks, id=f"{method}-{kind}")
 
 
-@pytest.mark.parametrize(("method", "kind"), matrix())
+@pytest.mark.parametrize(("method", "kind"), list(matrix()))
 def test_keeps_every_promise(method, kind):
     found = check_method(method, [kind])[kind]
     if refuses(method, kind):

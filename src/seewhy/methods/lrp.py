@@ -129,8 +129,8 @@ class AttnLRP(_Propagation):
 
     softmax: "gradient" hands relevance on to queries and keys; "detached" takes the attention for
     constant (CP-LRP, Ali et al. 2022). convolution: the rule of convolutions; dense: of dense
-    layers, as in `LRP`. Products share by halves, norms are divided by constants, activations keep what they get. The
-    map has the input's shape, (N, C, *space); checks as for `LRP`.
+    layers, as in `LRP`. Products share by halves, norms are divided by constants, activations keep
+    what they get. The map has the input's shape, (N, C, *space); checks as for `LRP`.
     """
 
     convolution: str = "epsilon"
