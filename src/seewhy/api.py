@@ -61,8 +61,8 @@ def explain(
     predicted, a class number or name, a Target, a function of the outputs; a list with one for
     each picture, or several for one picture (nested for several pictures). method: its name, a
     string with settings, or an instance; None is Grad-CAM, integrated gradients where no layer
-    has space, occlusion where there are no gradients. layer: the method's, in short. others: the model's further inputs by name. batch:
-    pictures at a time. check: remove what the map points at and as much elsewhere, and say in
+    has space, occlusion where there are no gradients. layer: the method's, in short. others: the
+    model's further inputs by name. batch: pictures at a time. check: remove what the map points at and as much elsewhere, and say in
     `.trials` and in words whether the score falls more (see `seewhy.trust.RemovalCheck`); it takes
     41 forwards. The rest is as for `Run`.
 

@@ -112,7 +112,7 @@ def test_a_function_is_a_model_that_offers_only_its_scores():
     assert model.predict(model.prepare(torch.ones(1, 3, 4, 4)))[0][0].label == "bright"
     with pytest.raises(sw.errors.MethodError, match="needs gradient"):
         sw.explain(model, torch.ones(1, 3, 4, 4), method="gradient")
-    assert sw.explain(model, torch.rand(1, 3, 8, 8))[0].method == "occlusion"
+    assert sw.explain(model, torch.rand(1, 3, 32, 32))[0].method == "occlusion"
 
 
 # ---------------------------------------------------------------------- Python paths
