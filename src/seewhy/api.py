@@ -62,9 +62,9 @@ def explain(
     each picture, or several for one picture (nested for several pictures). method: its name, a
     string with settings, or an instance; None is Grad-CAM, integrated gradients where no layer
     has space, occlusion where there are no gradients. layer: the method's, in short. others: the
-    model's further inputs by name. batch: pictures at a time. check: remove what the map points at and as much elsewhere, and say in
-    `.trials` and in words whether the score falls more (see `seewhy.trust.RemovalCheck`); it takes
-    41 forwards. The rest is as for `Run`.
+    model's further inputs by name. batch: pictures at a time. check: remove what the map points at
+    and as much elsewhere, and say in `.trials` and in words whether the score falls more (see
+    `seewhy.trust.RemovalCheck`); it takes 41 forwards. The rest is as for `Run`.
 
     In a list, pictures that fail are left out, warned of, and listed in `.failures`; the errors of
     a single picture are raised: PictureError, TargetError, LayerError, MethodError. Where `cancel`
