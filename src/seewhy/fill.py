@@ -29,7 +29,7 @@ Filler = Callable[[Tensor, Tensor], Tensor]
 
 NOISE_STREAM = 11  # tells this use of a picture's random numbers from others
 CYCLES, SWEEPS = 3, 2  # of the linear system: measured in benchmarks/evaluation.py
-CACHED = 1 << 18  # numbers of pictures that a processor keeps near
+CACHED = 1 << 20  # numbers of pictures at once: fewer leave threads idle, more leave the caches
 
 
 @dataclass(frozen=True)
