@@ -304,7 +304,7 @@ class Explanations(Sequence[Explanation]):
         sheet = panel(cells, columns=columns, title=title, width=width)
         ways = sorted({(sign or each.display) == "signed" for each in self._all})
         room = sheet.width // len(ways)
-        scales = [colorbar(colormap, signed=way, width=min(width, room)) for way in ways]
+        scales = [colorbar(colormap, signed=way, width=min(max(width, 256), room)) for way in ways]
         joined = Image.new("RGB", (sheet.width, sheet.height + scales[0].height), "white")
         joined.paste(sheet)
         for place, scale in enumerate(scales):
