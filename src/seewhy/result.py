@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
 import zipfile
 import zlib
 from abc import abstractmethod
@@ -23,7 +24,8 @@ _DAMAGED = (
     OSError,
     ValueError,
     EOFError,
-    NotImplementedError,  # a compression that no one uses
+    RuntimeError,  # a flag changed: encrypted, or packed as no one does
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
 )
