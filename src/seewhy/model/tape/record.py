@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -240,13 +240,12 @@ def _plain_gradients(model: Model, *, wanted: bool) -> Iterator[None]:
     On a CPU, torch 2.13 computes a wrong gradient of a batch norm in evaluation mode for a single
     picture where what comes back to it is transposed, as before a layer norm over channels.
     """
-    norms = [each for each in model.module.modules() if isinstance(each, nn.BatchNorm2d)]
-
     def lay(_: nn.Module, __: Any, ___: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.requires_grad:
             output.register_hook(Tensor.contiguous)
 
-    with hooked((each, lay) for each in norms if wanted and hookable(each)):
+    norms = (each for each in model.module.modules() if isinstance(each, nn.BatchNorm2d))
+    with hooked((each, lay) for each in norms if hookable(each)) if wanted else nullcontext():
         yield
 
 
