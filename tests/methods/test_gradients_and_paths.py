@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from known import linear, network_a
 from PIL import Image
 from torch import nn
 
@@ -14,23 +15,6 @@ from seewhy.methods.baselines import baselines_of, smoothed
 from seewhy.methods.path_adaptive import _GuidedPath
 from seewhy.model.prepare import Prepared
 from seewhy.run import Run
-
-
-def linear(weight, bias):
-    weight, bias = torch.tensor(weight), torch.tensor(bias)
-    layer = nn.Linear(weight.shape[1], weight.shape[0])
-    layer.weight.data, layer.bias.data = weight, bias
-    return layer
-
-
-def network_a():
-    """x in R^3 -> I -> ones(4x3) + (-10,1,1,1) -> ReLU -> ones(2x4) + (-1,1)."""
-    return nn.Sequential(
-        linear([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], [0.0, 0, 0]),
-        linear([[1.0] * 3] * 4, [-10.0, 1, 1, 1]),
-        nn.ReLU(),
-        linear([[1.0] * 4] * 2, [-1.0, 1]),
-    ).eval()
 
 
 class Square(nn.Module):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from known import PICTURE_A, PICTURE_B, linear, network_a, network_b
 from torch import nn
 from torch.nn.functional import interpolate
 
@@ -13,35 +14,6 @@ from seewhy.methods import as_method
 from seewhy.methods.perturbation import SmoothMasks
 from seewhy.model.tape.passes import counted
 from seewhy.targets import Regression
-
-
-def linear(weight, bias):
-    layer = nn.Linear(len(weight[0]), len(weight))
-    layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
-    return layer
-
-
-def network_a():
-    """x in R^3 -> I -> ones(4x3) + (-10,1,1,1) -> ReLU -> ones(2x4) + (-1,1)."""
-    return nn.Sequential(
-        linear([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], [0.0, 0, 0]),
-        linear([[1.0] * 3] * 4, [-10.0, 1, 1, 1]),
-        nn.ReLU(),
-        linear([[1.0] * 4] * 2, [-1.0, 1]),
-    ).eval()
-
-
-def network_b():
-    """4x4 -> 3x3 convolution to 2 channels -> ReLU -> linear 8->4, rows (1 x5, -1 x3) -> ReLU."""
-    convolution = nn.Conv2d(1, 2, 3)
-    nn.init.ones_(convolution.weight)
-    convolution.bias.data = torch.tensor([-50.0, -75.0])
-    head = linear([[1.0] * 5 + [-1.0] * 3] * 4, [0.0] * 4)
-    return nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), head, nn.ReLU()).eval()
-
-
-PICTURE_A = torch.tensor([[20.0, 50, 30]])
-PICTURE_B = torch.arange(16.0).reshape(1, 1, 4, 4)
 
 
 def noise(*shape, seed=1):

@@ -14,12 +14,11 @@ from torch import Tensor
 from seewhy.errors import MethodError, NoSpaceError, SeewhyError
 from seewhy.methods.base import Attribution, Display, Method
 from seewhy.methods.gradient import Gradient
-from seewhy.methods.path import full
 from seewhy.methods.registry import method
 from seewhy.methods.smoothing import check_wrapped, mean
 from seewhy.model.outputs import detects
 from seewhy.model.tape.record import Outcome
-from seewhy.model.tape.trees import float_tensors, map_leaves, put
+from seewhy.model.tape.trees import float_tensors, full, map_leaves, put
 from seewhy.run import Run
 from seewhy.targets import Score
 

@@ -21,6 +21,7 @@ from seewhy.errors import MethodError, NoSpaceError, warn
 from seewhy.fill import gaussian
 from seewhy.model.model import Model
 from seewhy.model.prepare import Prepared, Preparer
+from seewhy.model.tape.trees import full
 from seewhy.run import Run, generator
 
 Baseline = float | str
@@ -102,7 +103,7 @@ def smoothed(pictures: Tensor, deviation: float) -> Tensor:
     pictures: with one batch axis. deviation: in pixels, 0 for none. At the edges only what is in
     the picture is averaged.
     """
-    found = pictures.to(torch.promote_types(pictures.dtype, torch.float32))
+    found = full(pictures)
     if deviation <= 0:
         return found
     for axis in range(2, pictures.ndim):
@@ -131,9 +132,8 @@ def _one(model: Model, prepared: Prepared, part: Baseline, run: Run, draw: int) 
     if name in ("black", "white"):
         return _of_colour(model, prepared, name)
     if name == "mean":
-        full = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
         over = tuple(range(2, inputs.ndim)) or (1,)
-        return full.mean(over, keepdim=True).expand(inputs.shape)
+        return full(inputs).mean(over, keepdim=True).expand(inputs.shape)
     if name == "noise":
         rows = torch.arange(len(inputs))
         return noise(prepared, rows, torch.full_like(rows, draw), run)

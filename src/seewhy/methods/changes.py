@@ -17,6 +17,7 @@ from seewhy.fill import Constant, Fill, Filler, as_fill
 from seewhy.methods.base import Method, positive
 from seewhy.methods.segments import Segmentation, check_segmentation, segments_of
 from seewhy.model.tape.ask import ask
+from seewhy.model.tape.trees import full
 from seewhy.run import Run, generator
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def check_space(prepared: Prepared, name: str) -> None:
 
 def as_map(values: Tensor, prepared: Prepared) -> Tensor:
     """Return values (N, *space) as a map: (N, 1, *space), or (N, D) of inputs without space."""
-    tensor = prepared.tensor
-    found = values.to(torch.promote_types(tensor.dtype, torch.float32))
+    tensor = full(prepared.tensor)
+    found = values.to(tensor.dtype)
     return found if tensor.ndim == 2 else found[:, None]
 
 

@@ -11,12 +11,13 @@ from torch import Tensor
 from seewhy.errors import MethodError
 from seewhy.methods.base import Attribution, Method, positive
 from seewhy.methods.baselines import Baseline, baselines_of, check_baseline
-from seewhy.methods.path import full, gap_of, gather, gauss_legendre, straight
+from seewhy.methods.path import gap_of, gather, gauss_legendre, straight
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.record import Recording, record
 from seewhy.model.tape.replay import replay
+from seewhy.model.tape.trees import full
 from seewhy.run import Run
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
 from seewhy.model.tape.ask import ask
 from seewhy.model.tape.record import record
+from seewhy.model.tape.trees import full
 from seewhy.run import Run, generator
 
 if TYPE_CHECKING:
@@ -300,11 +301,6 @@ def _samples(prepared: Prepared, run: Run, samples: int, parts: int) -> tuple[Te
     chosen = [torch.randint(parts, (samples,), generator=draw) for draw in draws]
     shares = [torch.rand(samples, generator=draw, dtype=torch.float64) for draw in draws]
     return torch.stack(chosen), torch.stack(shares)
-
-
-def full(tensor: Tensor) -> Tensor:
-    """Return a tensor in float32 at least: half precision is for the network."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:

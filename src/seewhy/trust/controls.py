@@ -17,6 +17,7 @@ from seewhy.fill import blurred
 from seewhy.methods import as_method, settings
 from seewhy.methods.base import Attribution, Display, Method, positive
 from seewhy.model.layers import INPUT
+from seewhy.model.tape.trees import full
 from seewhy.run import Run, generator
 
 if TYPE_CHECKING:
@@ -132,5 +133,4 @@ def _pictures(prepared: Prepared, how: Method) -> Tensor:
             f"{how.name} is a map of pictures (N, C, H, W), and an input of the shape "
             f"{tuple(prepared.tensor.shape)} came"
         )
-    tensor = prepared.tensor
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return full(prepared.tensor)

@@ -22,12 +22,11 @@ from torch.autograd.graph import Node
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from seewhy.errors import MethodError, ModelError
+from seewhy.errors import MethodError
 from seewhy.model.layers import INPUT, Layer
 from seewhy.model.tape.guard import everything, hookable
-from seewhy.model.tape.passes import spend
-from seewhy.model.tape.record import Kept, Outcome, Scoring, keeping, live, raise_if_known
-from seewhy.model.tape.trees import map_leaves, usable
+from seewhy.model.tape.record import Kept, Outcome, Scoring, differentiate, keeping, live
+from seewhy.model.tape.trees import full, map_leaves, usable
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -219,7 +218,7 @@ def propagate(
                 scores = score(Outcome(outputs, found, clean=False), every)
             kept[INPUT] = Kept(leaf.detach(), leaf, leaf)
             unruled = rules.unruled(scores)
-            gradients = _flow_back(model, scores, kept, layers) if backward else {}
+            gradients = differentiate(model, scores, kept, layers) if backward else {}
         finally:
             rules.finish()
     count = len(prepared)
@@ -231,28 +230,6 @@ def propagate(
         for each, gradient in gradients.items()
     }
     return Flow(scores.detach(), activations, multipliers, unruled)
-
-
-def _flow_back(
-    model: Model, scores: Tensor, kept: dict[Layer, Kept], layers: Sequence[Layer]
-) -> dict[Layer, Tensor]:
-    if not scores.requires_grad:
-        raise ModelError(
-            f"nothing flows back from the score to the picture: either the score does not depend "
-            f"on it, or {model.name} cuts the way (no_grad, detach); choose a method that needs no "
-            "gradient"
-        )
-    try:
-        edges = [kept[layer].edge for layer in layers]
-        found = torch.autograd.grad(scores, edges, torch.ones_like(scores), allow_unused=True)
-    except RuntimeError as error:
-        raise_if_known(error, model.name)
-        raise
-    spend(backwards=len(scores))
-    return {
-        layer: torch.zeros_like(kept[layer].tensor) if gradient is None else gradient
-        for layer, gradient in zip(layers, found, strict=True)
-    }
 
 
 # ---------------------------------------------------------------------- operands
@@ -279,11 +256,6 @@ def operands(args: Iterable[Any], kwargs: dict[str, Any]) -> Iterator[Tensor]:
             yield each
         elif isinstance(each, list | tuple):
             yield from (one for one in each if isinstance(one, Tensor))
-
-
-def full(tensor: Tensor) -> Tensor:
-    """Half precision is for the network; what is computed from it is not."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _detached(leaf: Any) -> Any:

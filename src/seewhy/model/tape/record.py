@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from seewhy.model.layers import INPUT, OUTPUT, Layer
 from seewhy.model.outputs import detects, main_output
 from seewhy.model.tape.guard import hookable, hooked
 from seewhy.model.tape.passes import spend
-from seewhy.model.tape.trees import float_tensors, put, select_rows, usable
+from seewhy.model.tape.trees import float_tensors, full, put, select_rows, usable
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -124,12 +124,12 @@ def record(
                 kept = {}
                 outcome, scores = _run(model, prepared, score, kept, (asked, starts, read))
         activations = {
-            each: _full(kept[each].canonical(each, model, count, kept[each].tensor.detach()))
+            each: full(kept[each].canonical(each, model, count, kept[each].tensor.detach()))
             for each in asked
         }
         gradients = {
-            each: _full(kept[each].canonical(each, model, count, gradient))
-            for each, gradient in _differentiate(model, scores, kept, starts).items()
+            each: full(kept[each].canonical(each, model, count, gradient))
+            for each, gradient in differentiate(model, scores, kept, starts).items()
         }
     return Recording(model, prepared, outcome, scores.detach(), activations, gradients, read)
 
@@ -240,6 +240,7 @@ def _plain_gradients(model: Model, *, wanted: bool) -> Iterator[None]:
     On a CPU, torch 2.13 computes a wrong gradient of a batch norm in evaluation mode for a single
     picture where what comes back to it is transposed, as before a layer norm over channels.
     """
+
     def lay(_: nn.Module, __: Any, ___: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.requires_grad:
             output.register_hook(Tensor.contiguous)
@@ -276,9 +277,13 @@ def _check_reached(model: Model, kept: dict[Layer, Kept], layers: Iterable[Layer
             )
 
 
-def _differentiate(
-    model: Model, scores: Tensor, kept: dict[Layer, Kept], layers: tuple[Layer, ...]
+def differentiate(
+    model: Model, scores: Tensor, kept: dict[Layer, Kept], layers: Sequence[Layer]
 ) -> dict[Layer, Tensor]:
+    """Return what flows back from the scores (N,) to each layer, in the layer's own layout.
+
+    Raises ModelError where nothing does, and where checkpointing stands in the way.
+    """
     if not layers:
         return {}
     if not scores.requires_grad:
@@ -299,11 +304,6 @@ def _differentiate(
         layer: torch.zeros_like(kept[layer].tensor) if gradient is None else gradient
         for layer, gradient in zip(layers, found, strict=True)
     }
-
-
-def _full(tensor: Tensor) -> Tensor:
-    """Half precision is for the network; what is computed from its layers is not."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def raise_if_known(error: RuntimeError, name: str) -> None:

@@ -123,3 +123,12 @@ def usable(structure: Any) -> Any:
         return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf
 
     return map_leaves(copy, structure)
+
+
+def full(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32 at least: half precision is for the network, not for what follows.
+
+    float64 stays, and so do whole numbers.
+    """
+    half = tensor.dtype in (torch.float16, torch.bfloat16)
+    return tensor.float() if half else tensor
