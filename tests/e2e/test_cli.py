@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from dataclasses import fields
 
 import numpy as np
@@ -13,38 +12,7 @@ from typer.testing import CliRunner
 
 import seewhy as sw
 from seewhy.cli import app, options
-from seewhy.data import world
-from seewhy.demo import METHODS
 from seewhy.run import PRECISIONS
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Five pictures of the world: two folders with a cat.png each, and a file that is none."""
-    folder = tmp_path_factory.mktemp("pictures")
-    scenes = world.generate(5, seed=3, empty=0.0)
-    names = ("a/cat.png", "b/cat.png", "b/dog.png", "b/10.png", "b/[red] ü.png")
-    for name, pixels in zip(names, scenes.pictures, strict=True):
-        (folder / name).parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(folder / name)
-    (folder / "bad.png").write_text("words")
-    return folder
-
-
-@pytest.fixture
-def seewhy(tmp_path, monkeypatch):
-    """Run the command line in an empty folder: seewhy("explain", ...) -> result."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*words, code=0, **options):
-        result = CliRunner().invoke(app, [str(word) for word in words], **options)
-        assert result.exit_code == code, result.output
-        assert "Traceback" not in result.output
-        return result
-
-    return run
 
 
 def explained(result):
@@ -353,60 +321,6 @@ def test_the_written_settings_are_read_as_the_defaults():
             f"{setting}=({each['default']})" for setting, each in document["settings"].items()
         )
         assert sw.methods.as_method(f"{name}:{given}") == cls()
-
-
-def test_the_demo_tells_two_models_apart(seewhy, tmp_path):
-    said = seewhy("demo", "--count", "3", "--seed", "4", "--out", "here").stdout
-    assert re.search(r"grad-cam +\d+% .* 1\.00 ", said)
-    assert re.search(r"sobel \(control\) .* 0\.50 ", said)
-    assert "saved: here/demo.html" in said
-    page = (tmp_path / "here/demo.html").read_text()
-    assert "picture 3, shortcut model" in page
-    assert all(name in page for name in METHODS)
-    panel = np.asarray(Image.open(tmp_path / "here/demo.png"))
-    assert panel.shape[1] > 7 * 3 * 64  # the picture, and three maps of each model
-
-
-def test_evaluate_prints_a_table_and_saves_it(seewhy, tmp_path):
-    scenes = world.generate(4, seed=4, conflict=True)
-    for row, mask in enumerate(scenes.mask("shape")):
-        for folder, pixels in (("pictures", scenes.pictures[row]), ("masks", mask)):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(tmp_path / folder / f"p{row}.png")
-    (tmp_path / "pictures" / "p9.png").write_bytes(b"no picture")
-    (tmp_path / "masks" / "p9.png").write_bytes(b"never read")
-    command = ["evaluate", "pictures", "--model", "demo", "--methods", "grad-cam"]
-    command += ["--masks", "masks", "--metrics", "relevance-mass", "--metrics", "srg:patch=32"]
-    told = seewhy(*command, "--out", "here", code=1)  # one picture cannot be read
-    assert re.search(r"grad-cam +0\.\d+ ±0\.\d+ +", told.stdout)
-    assert "random (control)" in told.stdout
-    assert "p9.png" in told.stderr
-    for ending in (".md", ".csv", ".json", ".html"):
-        assert (tmp_path / f"here/evaluation{ending}").stat().st_size > 200
-    data = json.loads(seewhy(*command, "--json", code=1).stdout)
-    assert data["pictures"] == 4
-    assert data["methods"]["grad-cam"]["metrics"]["relevance-mass"]["mean"] > 0.2
-    assert seewhy("evaluate", "pictures", "-m", "demo", "--masks", "here", code=1).stderr
-    assert (
-        "relevance-mass"
-        in seewhy("evaluate", "pictures", "-m", "demo", "--metrics", "relevance-mas", code=2).stderr
-    )
-
-
-def test_a_checked_explanation_says_what_came_of_it_and_stands_on_the_page(
-    seewhy, pictures, tmp_path
-):
-    command = ["explain", pictures / "b/dog.png", "-m", "demo", "-t", "disk", "--check"]
-    said = seewhy(*command, "--report", "--out", "here").stdout
-    assert re.search(r"check: (It is|What|Whether)", said)
-    assert "saved: here/report.html" in said
-    assert (
-        "With that part blurred, the probability of disk goes"
-        in (tmp_path / "here/report.html").read_text()
-    )
-    data = json.loads(seewhy(*command, "--report", "--json").stdout)
-    assert [each["fill"] for each in data["explanations"][0]["trials"]] == ["blur", "noisy-linear"]
-    assert data["report"].endswith("report.html")
 
 
 def test_bare_seewhy_shows_the_commands(seewhy):

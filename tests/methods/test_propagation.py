@@ -1,10 +1,11 @@
-"""Rules of propagation: known answers, each rule by hand, and the books that have to close."""
+"""Propagation: known answers, one rule at a time, how it is done."""
 
 import gc
 import weakref
 
 import pytest
 import torch
+from ruled import FLAT_MAPS, LRP_METHODS, Mixed, Skipping, explained, two_layers
 from test_known_answers import (
     PICTURE_A,
     PICTURE_B,
@@ -19,99 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 import seewhy as sw
-from seewhy.errors import MethodError, ModelError, SeewhyWarning
-from seewhy.methods import as_method
 from seewhy.testing import KINDS
-
-FLAT_MAPS = pytest.mark.filterwarnings("ignore:.*the same everywhere:seewhy.errors.SeewhyWarning")
-
-LRP_METHODS = (
-    "lrp",
-    "lrp:composite=epsilon",
-    "lrp:composite=epsilon-gamma-box",
-    "lrp:composite=epsilon-alpha2-beta1",
-    "lrp:first=w-square",
-    "lrp:composite=epsilon,dense=gamma:0.1",
-    "attn-lrp",
-)
-
-
-class Mixed(nn.Module):
-    """One of everything that has a rule, and in-place operations between."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.grouped = nn.GroupNorm(2, 8)
-        self.squeeze = nn.Conv2d(8, 8, 1)
-        self.up = nn.ConvTranspose2d(8, 8, 2, 2)
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.token = nn.Parameter(torch.randn(1, 1, 8))
-        self.place = nn.Parameter(torch.randn(1, 17, 8))
-        self.before = nn.LayerNorm(8)
-        self.mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
-        self.head = nn.Linear(8, 5)
-        for part in (self.norm, self.grouped, self.before):
-            nn.init.normal_(part.weight)
-            nn.init.normal_(part.bias)
-        nn.init.normal_(self.norm.running_mean)
-        nn.init.uniform_(self.norm.running_var, 0.5, 2)
-
-    def forward(self, pictures):
-        features = functional.relu(self.norm(self.stem(pictures)), inplace=True)
-        features = features * functional.hardsigmoid(self.squeeze(features.mean((2, 3), True)))
-        features = self.grouped(functional.max_pool2d(features, 2))
-        other = self.squeeze(features)
-        other += features  # over what the convolution gave
-        features = functional.avg_pool2d(functional.silu(self.up(other)), 4)
-        tokens = features.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1) + self.place
-        normal = self.before(tokens)
-        tokens = tokens + self.attention(normal, normal, normal, need_weights=False)[0]
-        tokens = tokens + self.mlp(self.before(tokens))
-        return self.head(functional.normalize(tokens[:, 0], dim=-1))
-
-
-class Skipping(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = linear([[5.0, 5], [5, 5]], [0.0, 0])
-
-    def forward(self, x):
-        return self.layer(x) + x
-
-
-class Doubling(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return 2 * gradient
-
-
-class OfItsOwn(nn.Module):
-    """A network with an autograd function that no rule can know."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.head(Doubling.apply(self.first(x).relu()))
-
-
-def explained(module, pictures, target, method, **options):
-    return sw.explain(sw.Model(module.eval()), pictures, target, method, **options)
-
-
-def two_layers():
-    """2 ones(3x3) -> ReLU -> 3 ones(1x3), at (1, 2, 3)."""
-    layers = [linear([[2.0] * 3] * 3, [0.0] * 3), nn.ReLU(), linear([[3.0] * 3], [0.0])]
-    return nn.Sequential(*layers), torch.tensor([[1.0, 2, 3]])
-
 
 # ---------------------------------------------------------------------- known answers
 
@@ -268,87 +177,6 @@ def test_a_gate_takes_no_relevance():
     assert found[0].numpy() == about([3 * torch.tensor(0.5).sigmoid(), 0])
 
 
-# ---------------------------------------------------------------------- the books
-
-
-@pytest.mark.parametrize("method", LRP_METHODS)
-def test_the_books_of_lrp_close_in_every_picture(method):
-    # What is not in the map is what was measured to be absorbed, operation by operation.
-    pictures = noise(3, 3, 16, 16).double()
-    for each in explained(Mixed(), pictures, 2, method, precision="float64"):
-        assert each.checks["conservation gap"] < 1e-10
-        summed = float(each.relevance.sum())
-        scale = max(abs(each.score), abs(summed))
-        assert abs(each.checks["absorbed"] * scale) == pytest.approx(abs(each.score - summed))
-
-
-@pytest.mark.parametrize("kind", ["residual", "tokens", "tokens-first", "embedding", "volume"])
-@pytest.mark.parametrize("method", ["lrp", "attn-lrp", "deeplift"])
-def test_the_books_close_on_every_kind(kind, method):
-    kind = KINDS[kind]
-    found = sw.explain(kind.model(), kind.pictures(), kind.target, method, precision="float64")
-    for each in found:
-        assert each.checks.get("conservation gap", 0) < 1e-9, each.checks
-        assert each.checks.get("completeness gap", 0) < 1e-8, each.checks
-
-
-def test_what_biases_take_is_reported():
-    # z = 4 x + 4 with x = 1: the bias takes half of the score.
-    (each,) = explained(linear([[4.0]], [4.0]), torch.ones(1, 1), 1, "lrp:composite=epsilon")[:1]
-    assert each.checks["absorbed"] == pytest.approx(0.5, abs=1e-5)
-    assert each.checks["conservation gap"] == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize("baseline", ["0", "mean", "noise", "0.3"])
-def test_deeplift_is_complete_on_everything_that_has_a_rule(baseline):
-    pictures = noise(3, 3, 16, 16).double()
-    for each in explained(
-        Mixed(), pictures, 2, f"deeplift:baseline={baseline}", precision="float64"
-    ):
-        assert each.checks["completeness gap"] < 1e-9
-
-
-def test_deeplift_of_a_linear_network_is_the_gradient_times_the_difference():
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3))
-    pictures = noise(2, 3, 6, 6)
-    gradient = relevance(module.eval(), pictures, 1, "gradient")
-    found = relevance(module, pictures, 1, "deeplift:baseline=0.25")
-    assert found.numpy() == about(gradient * (pictures - 0.25), 1e-4)
-
-
-@pytest.mark.parametrize("method", ["deeplift", "guided-backprop", "lrp:composite=epsilon"])
-def test_a_picture_of_which_a_batch_norm_makes_tokens_is_the_same_alone(method):
-    # torch 2.13 on a CPU gives a batch norm another gradient there, for a single picture.
-    class Tokens(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.patches, self.norm = nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8)
-            self.before, self.head = nn.LayerNorm(8), nn.Linear(8, 5)
-            nn.init.normal_(self.norm.weight)
-            nn.init.normal_(self.norm.running_mean)
-
-        def forward(self, pictures):
-            tokens = self.norm(self.patches(pictures)).flatten(2).transpose(1, 2)
-            return self.head(self.before(tokens).relu().mean(1))
-
-    module, pictures = Tokens().eval(), noise(2, 3, 16, 16)
-    together = relevance(module, pictures, 1, method)
-    assert relevance(module, pictures[:1], 1, method).numpy() == about(together[:1], 1e-4)
-
-
-def test_deeplift_shap_sums_to_the_score_minus_the_mean_of_the_baselines():
-    module, pictures = network_b(), noise(2, 1, 4, 4) * 20 + 30
-    found = explained(module, pictures, 0, "deeplift-shap:baseline=0+10+20")
-    with torch.no_grad():
-        empty = [module(torch.full_like(pictures, value))[:, 0] for value in (0.0, 10, 20)]
-        expected = module(pictures)[:, 0] - torch.stack(empty).mean(0)
-    sums = torch.stack([each.relevance.sum() for each in found])
-    assert sums.numpy() == about(expected)
-    alone = [relevance(module, pictures, 0, f"deeplift:baseline={value}") for value in (0, 10, 20)]
-    whole = torch.stack([each.relevance for each in found])
-    assert whole.numpy() == about(torch.stack(alone).mean(0))
-
-
 # ---------------------------------------------------------------------- excitation
 
 
@@ -384,66 +212,6 @@ def test_guided_grad_cam_is_the_product():
     cam = relevance(module, picture, 0, "grad-cam:layer=0").clamp(min=0)
     weights = functional.interpolate(cam, (4, 4), mode="bilinear")
     assert found.numpy() == about(guided * weights)
-
-
-# ---------------------------------------------------------------------- what has no rule
-
-
-@pytest.mark.parametrize("method", ["lrp:first=epsilon", "attn-lrp", "deeplift", "guided-backprop"])
-def test_a_function_of_unknown_backward_is_named(method):
-    with pytest.warns(SeewhyWarning, match="1 Doubling"):
-        explained(OfItsOwn(), noise(2, 6), 1, method)
-
-
-def test_other_activations_are_named_by_guided_backprop():
-    mixed = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 3))
-    for method in ("guided-backprop", "deconvolution"):
-        with pytest.warns(SeewhyWarning, match="1 Gelu"):
-            explained(mixed, noise(2, 6), 1, method)
-        with pytest.raises(MethodError, match=r"2 Gelu.*'lrp'"):
-            explained(nn.Sequential(mixed[0], mixed[3], mixed[2], mixed[3], mixed[4]), noise(2, 6),
-                      1, method)  # fmt: skip
-
-
-def test_torchscript_cannot_be_seen_and_the_error_says_so():
-    kind = KINDS["scripted"]
-    with pytest.raises(MethodError, match=r"TorchScript.*integrated-gradients"):
-        sw.explain(kind.model(), kind.pictures(), None, "lrp")
-
-
-@pytest.mark.parametrize("method", ["lrp", "deeplift"])
-def test_a_batch_norm_of_the_batchs_statistics_is_refused(method):
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
-    with pytest.raises(MethodError, match="every picture depends on the others"):
-        explained(
-            nn.Sequential(module, nn.Flatten(), nn.Linear(64, 3)), noise(2, 3, 6, 6), 1, method
-        )
-
-
-def test_a_network_that_goes_another_way_for_the_baseline_is_an_error():
-    class Branching(nn.Module):
-        def forward(self, x):
-            return x.tanh() if float(x.detach().sum()) > 0 else x.sigmoid().tanh()
-
-    with pytest.raises(ModelError, match="another way"):
-        explained(Branching(), torch.ones(1, 3), 1, "deeplift")
-
-
-@pytest.mark.parametrize(
-    ("spec", "said"),
-    [
-        ("lrp:dense=flat", "first=flat"),
-        ("lrp:dense=delta", "there are epsilon, gamma"),
-        ("lrp:dense=alpha2-beta2", "alpha - beta is 1"),
-        ("lrp:first=gamma:a", "is no rule"),
-        ("lrp:composite=z-plus", "epsilon-plus-flat"),
-        ("attn-lrp:dense=z-box", "first layer"),
-        ("deeplift-shap:samples=0", "above zero"),
-    ],
-)
-def test_settings_without_sense_are_errors_that_say_what_there_is(spec, said):
-    with pytest.raises(MethodError, match=said):
-        as_method(spec)
 
 
 # ---------------------------------------------------------------------- how it is done
