@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import find_objects
 from skimage.morphology import dilation, disk
 from skimage.segmentation import felzenszwalb
 from torch import Tensor
@@ -95,7 +96,8 @@ def _regions(picture: Tensor) -> Tensor:
     size = (height * width) ** 0.5 / SIDE
     low, high = float(picture.min()), float(picture.max())
     scaled = ((picture - low) / max(high - low, 1e-12) * 2 - 1).permute(1, 2, 0).numpy()
-    grown, found = disk(round(GROWN * size)), {}
+    reach, found = round(GROWN * size), {}
+    grown = disk(reach)
     for scale in SCALES:
         numbers = felzenszwalb(
             scaled,
@@ -104,7 +106,9 @@ def _regions(picture: Tensor) -> Tensor:
             min_size=max(1, round(SMALLEST * size**2)),
             channel_axis=-1,
         )
-        for number in np.unique(numbers):
-            mask = dilation((numbers == number).astype(np.uint8), grown).astype(bool)
+        for number, box in enumerate(find_objects(numbers + 1)):
+            around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in box)
+            mask = np.zeros(numbers.shape, bool)
+            mask[around] = dilation((numbers[around] == number).astype(np.uint8), grown)
             found[mask.tobytes()] = mask
     return torch.from_numpy(np.stack(list(found.values())))
