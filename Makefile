@@ -26,7 +26,7 @@ test-all: $(VENV)/dev ## every test
 
 bench: $(VENV)/dev ## measure against the published packages, into docs/benchmarks.md
 	$(PIP) pandas cachetools
-	$(PIP) --no-deps quantus
+	$(PIP) --no-deps quantus torchray
 	$(BIN)/python -m benchmarks
 
 format: $(VENV)/dev
@@ -47,5 +47,5 @@ $(VENV)/core: pyproject.toml constraints.txt
 # as they ask for it, so they come without their dependencies.
 $(VENV)/dev: $(VENV)/core
 	$(PIP) -e '.[dev,hf]' opencv-python-headless scikit-learn ttach tqdm
-	$(PIP) --no-deps torchvision timm grad-cam captum torchcam
+	$(PIP) --no-deps torchvision timm grad-cam captum torchcam zennit
 	touch $@

@@ -7,7 +7,18 @@ from importlib import import_module
 
 from benchmarks.harness import alone, write
 
-NAMES = ("cam", "evaluation", "integrated_gradients", "replay", "startup", "truth")
+NAMES = (
+    "cam",
+    "evaluation",
+    "integrated_gradients",
+    "passes",
+    "perturbation",
+    "propagation",
+    "replay",
+    "startup",
+    "truth",
+    "world",
+)
 
 
 def main() -> None:

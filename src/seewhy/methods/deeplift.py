@@ -12,10 +12,11 @@ from torch import Tensor
 from seewhy.errors import warn
 from seewhy.methods.base import Attribution, Method, positive
 from seewhy.methods.baselines import Baseline, baselines_of, check_baseline, noise
-from seewhy.methods.propagation import in_parts, listed
+from seewhy.methods.propagation import listed, parts
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT
 from seewhy.model.tape.intercept import propagate
+from seewhy.model.tape.record import Scoring
 from seewhy.model.tape.rules.secant import Secant
 from seewhy.run import Run
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @method(
     "deeplift",
     paper="Shrikumar et al. 2017, rescale rule",
-    cost="2 forwards, 1 backward, for each baseline",
+    cost="1 forward, and 1 forward, 1 backward for each baseline",
     needs=("gradient",),
 )
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class DeepLIFT(Method):
 @method(
     "deeplift-shap",
     paper="Lundberg & Lee 2017",
-    cost="samples x 2 forwards, samples backwards",
+    cost="1 + samples forwards, samples backwards",
     needs=("gradient",),
 )
 @dataclass(frozen=True)
@@ -105,27 +106,27 @@ def from_baselines(
 ) -> Attribution:
     """Return the mean of DeepLIFT over baselines (K, N, C, *space), with the gap that is left."""
     full = torch.promote_types(prepared.tensor.dtype, torch.float32)
-    relevance = torch.zeros_like(prepared.tensor, dtype=full)
-    difference = torch.zeros(len(prepared), dtype=torch.float64, device=relevance.device)
+    total = len(baselines) * len(prepared)
+
+    def handed(some: Prepared, own: Scoring, rows: Tensor) -> tuple[Tensor, ...]:
+        rules, start = Secant(), int(rows[0])
+        picture = propagate(model, some, own, rules, backward=False)
+        relevance = torch.zeros_like(some.tensor, dtype=full)
+        difference = torch.zeros_like(picture.scores, dtype=torch.float64)
+        for number, baseline in enumerate(baselines):
+            own_baseline = baseline[rows.to(baseline.device)]
+            again = rules.second(last=number == len(baselines) - 1)
+            empty = propagate(model, some.changed(own_baseline), own, again)
+            way = some.tensor.to(full) - own_baseline.to(full)
+            relevance += empty.multipliers[INPUT] * way / len(baselines)
+            difference += (picture.scores.double() - empty.scores.double()) / len(baselines)
+            others.update(empty.unruled)
+            run.report(start * len(baselines) + (number + 1) * len(rows), total, "baselines")
+        return relevance, difference, picture.scores.double().abs()
+
     others: Counter[str] = Counter()
-    scale = torch.zeros_like(difference)
-    done, total = 0, len(baselines) * len(prepared)
-    for baseline in baselines:
-        start = 0
-        for some, own in in_parts(model, prepared, score, run):
-            rows = slice(start, start + len(some))
-            start = rows.stop
-            rules = Secant()
-            picture = propagate(model, some, own, rules, backward=False)
-            changed = some.changed(baseline[rows])
-            empty = propagate(model, changed, own, rules.second())
-            way = some.tensor.to(full) - baseline[rows].to(full)
-            relevance[rows] += empty.multipliers[INPUT] * way / len(baselines)
-            difference[rows] += (picture.scores.double() - empty.scores.double()) / len(baselines)
-            scale[rows] = picture.scores.double().abs()
-            others += empty.unruled
-            done += len(some)
-            run.report(done, total, "baselines")
+    found = [each for *_, each in parts(model, prepared, score, run, Secant.kept, handed)]
+    relevance, difference, scale = (torch.cat(each) for each in zip(*found, strict=True))
     if others:
         warn(
             f"{how.name} has no rule for {listed(others)} in {model.name}: what flows through is "

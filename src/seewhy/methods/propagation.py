@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -16,6 +16,7 @@ from seewhy.methods.cam import GradCAM
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
 from seewhy.model.tape.intercept import Flow, Rules, propagate
+from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import Scoring
 from seewhy.model.tape.rules.rectified import Rectified
 from seewhy.run import Run
@@ -26,32 +27,31 @@ if TYPE_CHECKING:
     from seewhy.targets import Score
 
 R = TypeVar("R", bound=Rules)
-
-KEPT = 2  # what rules keep beside a gradient's own, as a multiple of it
+T = TypeVar("T")
 
 
 class _AtReLUs(Method):
-    """A gradient that ReLUs let through by another rule; other activations have none."""
+    """A gradient that rectifiers let through by another rule; other activations have none."""
 
     guided: ClassVar[bool] = False
     display: ClassVar[Display] = "absolute"
     family: ClassVar[str] = "propagation"
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
-        """One backward to the input, with the rule at every ReLU."""
-        parts = flows(model, prepared, score, run, lambda: Rectified(guided=self.guided))
-        others = sum((flow.unruled for flow, _ in parts), Counter[str]())
-        if others and not parts[0][1].met:
+        """One backward to the input, with the rule at every rectifier."""
+        found = flows(model, prepared, score, run, lambda: Rectified(guided=self.guided))
+        others = sum((flow.unruled for flow, _ in found), Counter[str]())
+        if others and not found[0][1].met:
             raise MethodError(
-                f"{self.name} has a rule for ReLUs alone, and {model.name} has {listed(others)} "
-                "instead: use 'lrp', 'attn-lrp' or 'gradient-x-input'"
+                f"{self.name} has a rule for rectifiers alone (ReLU, ReLU6), and {model.name} has "
+                f"{listed(others)} instead: use 'lrp', 'attn-lrp' or 'gradient-x-input'"
             )
         if others:
             warn(
-                f"{self.name} has a rule for ReLUs alone: what flows through {listed(others)} of "
-                f"{model.name} is the plain gradient; compare it with 'lrp'"
+                f"{self.name} has a rule for rectifiers alone (ReLU, ReLU6): what flows through "
+                f"{listed(others)} of {model.name} is the plain gradient; compare it with 'lrp'"
             )
-        return Attribution(together(parts), layers=(INPUT,))
+        return Attribution(together(found), layers=(INPUT,))
 
 
 @method(
@@ -64,8 +64,9 @@ class _AtReLUs(Method):
 class GuidedBackprop(_AtReLUs):
     """The gradient, of which a ReLU lets through what is positive where its input is positive.
 
-    The map has the input's shape, (N, C, *space). ReLUs alone have the rule: where other
-    activations come as well a warning names them, and MethodError where there are only others.
+    A rectifier that is clipped above as well (ReLU6, hardtanh from 0) lets nothing through where it
+    is clipped. The map has the input's shape, (N, C, *space). Rectifiers alone have the rule: a
+    warning names other activations, and where there are only others there is a MethodError.
     """
 
     guided: ClassVar[bool] = True
@@ -81,8 +82,9 @@ class GuidedBackprop(_AtReLUs):
 class Deconvolution(_AtReLUs):
     """The gradient, of which a ReLU lets through what is positive, whatever its input was.
 
-    The map has the input's shape, (N, C, *space). ReLUs alone have the rule: where other
-    activations come as well a warning names them, and MethodError where there are only others.
+    A rectifier that is clipped above as well (ReLU6) does the same. The map has the input's shape,
+    (N, C, *space). Rectifiers alone have the rule: a warning names other activations, and where
+    there are only others there is a MethodError.
     """
 
 
@@ -145,28 +147,44 @@ def flows(
 
     Fresh rules for each part, which come with what flowed under them.
     """
-    found = []
-    for some, own in in_parts(model, prepared, score, run):
+
+    def part(some: Prepared, own: Scoring, _: Tensor) -> tuple[Flow, R]:
         each = rules()
-        found.append((propagate(model, some, own, each, layers), each))
+        return propagate(model, some, own, each, layers), each
+
+    found = []
+    for _, done, flow in parts(model, prepared, score, run, rules().kept, part):
+        found.append(flow)
+        run.report(done, len(prepared), "pictures")
     return found
 
 
-def in_parts(
-    model: Model, prepared: Prepared, score: Score, run: Run
-) -> list[tuple[Prepared, Scoring]]:
-    """Return the pictures in parts that fit the memory with their rules, and the score of each."""
-    at_once = max(1, model.rows_at_once(prepared, run) // KEPT)
-    if at_once >= len(prepared):
-        return [(prepared, score)]
-    score.bind(model, prepared)
-    every = torch.arange(len(prepared)).split(at_once)
-    return [(prepared.rows(rows), score.of(rows)) for rows in every]
+def parts(
+    model: Model,
+    prepared: Prepared,
+    score: Score,
+    run: Run,
+    kept: float,
+    work: Callable[[Prepared, Scoring, Tensor], T],
+) -> Iterator[tuple[int, int, T]]:
+    """Yield (start, stop, work(pictures, score, rows)), of as many pictures as memory allows.
+
+    kept: what the work holds, as a multiple of what a plain gradient does.
+    """
+
+    def part(start: int, stop: int) -> T:
+        rows = torch.arange(start, stop)
+        if len(rows) == len(prepared):
+            return work(prepared, score, rows)  # which binds itself
+        score.bind(model, prepared)
+        return work(prepared.rows(rows), score.of(rows), rows)
+
+    return in_parts(len(prepared), model.rows_at_once(prepared, run, times=kept), part)
 
 
-def together(parts: Sequence[tuple[Flow, Rules]], layer: Layer = INPUT) -> Tensor:
+def together(found: Sequence[tuple[Flow, Rules]], layer: Layer = INPUT) -> Tensor:
     """Return the multipliers of all parts at a layer."""
-    return torch.cat([flow.multipliers[layer] for flow, _ in parts])
+    return torch.cat([flow.multipliers[layer] for flow, _ in found])
 
 
 def listed(counts: Counter[str]) -> str:

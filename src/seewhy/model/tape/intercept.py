@@ -77,19 +77,22 @@ class Call:
 
 Handler = Callable[[Any, Call], Any]
 
+_VOUCHED = "seewhy: a rule answers for this node"
+
 
 class Rules(TorchFunctionMode):
     """A mode under which operations with a handler in `table` go by it; all others as ever.
 
     Used for one forward. Derived classes fill the table (`handles`), and say in `passes` for which
-    autograd nodes the gradient itself is the rule.
+    autograd nodes the gradient itself is the rule. kept: what a pass holds, as a multiple of what a
+    plain gradient does (measured on ResNet-50, VGG-16, ViT-B/16 and MobileNetV2).
     """
 
     table: ClassVar[dict[str, Handler]] = {}
+    kept: ClassVar[float] = 1.0
 
     def __init__(self) -> None:
         super().__init__()
-        self.vouched: set[Node] = set()
         self.rows = 1
         self._entered: set[Any] = set()
 
@@ -102,8 +105,7 @@ class Rules(TorchFunctionMode):
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Let go of the graph."""
-        self.vouched.clear()
+        """Let go of what is known of the graph."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -133,15 +135,22 @@ class Rules(TorchFunctionMode):
             return self.handled(handler, call)
         target = call.args[0]
         copied = replace(call, args=(target.clone(), *call.args[1:]))
+        self.overwrites(target, copied.args[0])
         return self.written(target, self.handled(handler, copied))
+
+    def overwrites(self, target: Tensor, copy: Tensor) -> None:
+        """Take notice that a tensor is about to be written over, and of its copy."""
 
     def written(self, target: Tensor, value: Tensor) -> Tensor:
         """Write the value of an operation where it was to be written."""
         return target.copy_(value)
 
     def handled(self, handler: Handler, call: Call) -> Any:
-        """Call a handler; it answers for what it makes."""
-        return self.vouch(handler(self, call), operands(call.args, call.kwargs))
+        """Call a handler; it answers for what it makes, unless it says NotImplemented."""
+        found = handler(self, call)
+        if found is NotImplemented:
+            return call()  # the graph shows it, and the reader is told
+        return self.vouch(found, operands(call.args, call.kwargs))
 
     def vouch(self, found: Any, given: Iterable[Tensor]) -> Any:
         """Answer for the autograd nodes between what was given and what was found."""
@@ -149,8 +158,8 @@ class Rules(TorchFunctionMode):
         pending = [each.grad_fn for each in operands((found,), {})]
         while pending:
             node = pending.pop()
-            if node is not None and node not in stop and node not in self.vouched:
-                self.vouched.add(node)
+            if node is not None and node not in stop and _VOUCHED not in _metadata(node):
+                _metadata(node)[_VOUCHED] = True  # a set of nodes would keep what they hold
                 pending.extend(child for child, _ in node.next_functions)
         return found
 
@@ -165,7 +174,7 @@ class Rules(TorchFunctionMode):
                 continue
             seen.add(node)
             name = node.name().rpartition("::")[2].partition("Backward")[0]
-            if node not in self.vouched and not self.passes(node, name.lower()):
+            if _VOUCHED not in _metadata(node) and not self.passes(node, name.lower()):
                 found[name] += 1
             pending.extend(child for child, _ in node.next_functions)
         return found
@@ -258,6 +267,12 @@ def operands(args: Iterable[Any], kwargs: dict[str, Any]) -> Iterator[Tensor]:
             yield from (one for one in each if isinstance(one, Tensor))
 
 
+def _metadata(node: Node) -> dict[str, Any]:
+    """What is written on an autograd node; torch's types take the property for a method."""
+    found: Any = node.metadata
+    return found  # type: ignore[no-any-return]
+
+
 def _detached(leaf: Any) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
@@ -309,7 +324,7 @@ def plain_call(
     """Return the call as it is out of place, first operand first, and whether it was in place."""
     if in_place:
         func = getattr(torch, name, None) or getattr(functional, name, getattr(Tensor, name, func))
-    elif isinstance(func, python.FunctionType) and "inplace" in _signature(func).parameters:
+    elif isinstance(func, python.FunctionType) and "inplace" in func.__code__.co_varnames:
         given = _signature(func).bind(*args, **kwargs)
         in_place = bool(given.arguments.pop("inplace", False))
         args, kwargs = given.args, given.kwargs

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from seewhy.model.tape.guard import hookable
+from seewhy.model.tape.intercept import body
 
 
 @dataclass(eq=False)
@@ -149,7 +149,7 @@ class Watch(TorchFunctionMode):
     def opened(self, function: Any, args: Any, kwargs: Any) -> Any:
         """A function made of others: they are watched too."""
         with self:
-            return _body(function)(*args, **kwargs)
+            return (body(function) or function)(*args, **kwargs)
 
     def _found(self, weights: Tensor) -> tuple[Probabilities, Tensor]:
         """Note probabilities; returns what goes on in their place."""
@@ -235,18 +235,6 @@ def _order(function: Any, args: Any, kwargs: Any, axes: int) -> list[int]:
     probe = torch.empty(tuple(range(axes)), device="meta")
     own = {name: value for name, value in kwargs.items() if name != "input"}
     return list(function(probe, *args[1:], **own).shape)
-
-
-def _body(function: FunctionType) -> Callable[..., Any]:
-    """A torch function written in Python, without its question whether anyone overrides it."""
-    names = dict(function.__globals__)
-    for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
-        names[name] = lambda *_: False
-    body = FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
-    body.__kwdefaults__ = function.__kwdefaults__
-    return body
 
 
 _TURNING = {"transpose", "swapaxes", "swapdims", "permute", "movedim", "moveaxis", "mT"}

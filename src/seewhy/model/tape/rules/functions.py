@@ -23,7 +23,8 @@ class _Ruled(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return ctx.back(gradient), None, None
+        back, ctx.back = ctx.back, None  # what has gone back is let go at once
+        return back(gradient), None, None
 
 
 class _Surrogate(Function):
@@ -59,7 +60,7 @@ def scaled(tensor: Tensor, factor: float | Tensor) -> Tensor:
 
 def stable(tensor: Tensor, epsilon: float) -> Tensor:
     """Return the tensor moved away from zero, as a denominator."""
-    return tensor + torch.where(tensor >= 0, epsilon, -epsilon).to(tensor.dtype)
+    return tensor + torch.copysign(tensor.new_tensor(epsilon), tensor)
 
 
 def cosine(call: Call) -> Tensor:

@@ -1,8 +1,8 @@
 """Linear operations, and the rules by which relevance goes back through one.
 
-Every rule is given what flows back per unit of the result, z = f(x, w, b), as a multiplier g, so
-that the result's relevance is R = g z, and returns a multiplier for x, whose product with x is x's.
-Rules for the first layer return relevance itself: there x may be zero and still have some.
+Every rule is given the result z = f(x, w, b) and its relevance R, and returns a multiplier for x,
+whose product with x is x's. Rules for the first layer return relevance itself: there x may be zero
+and still have some. Where R is zero, z need not be right.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Linear:
     """A linear operation z = apply(x, weight, bias) of which only x depends on the picture.
 
     transposed: the plain backward, once it has run. joins: whether an affine map of its channels
-    (axis 1 of what comes out, axis 0 of the weight) can be merged into it.
+    (axis 1 of what comes out, axis 0 of the weight) can be merged into it. scale: of what was, by
+    channel; the bias has it already.
     """
 
     x: Tensor
@@ -38,6 +39,17 @@ class Linear:
     kind: Literal["convolution", "dense"]
     transposed: Callable[[Tensor], Tensor] | None = None
     joins: bool = False
+    scale: Tensor | None = None
+
+    @property
+    def kernel(self) -> Tensor:
+        """The weight with what was merged into it: made when asked for, as it may be large."""
+        return self.weight if self.scale is None else self.weight * _lead(self.scale, self.weight)
+
+    def again(self) -> Tensor:
+        """Return what comes out, computed once more."""
+        with torch.no_grad():
+            return self.apply(self.x, self.kernel, self.bias)
 
     def run(self) -> tuple[Linear, Tensor]:
         """Return the operation with its backward, and what comes out."""
@@ -53,7 +65,6 @@ class Linear:
 
     def merged(self, scale: Tensor, shift: Tensor) -> Linear:
         """Return the operation followed by z * scale + shift in each of its channels."""
-        weight = self.weight * scale.reshape(-1, *(1,) * (self.weight.ndim - 1))
         bias = shift if self.bias is None else self.bias * scale + shift
         inner = self.transposed
         assert inner is not None  # noqa: S101 - only what has run is merged
@@ -61,7 +72,12 @@ class Linear:
         def transposed(share: Tensor) -> Tensor:
             return inner(share * scale.reshape(1, -1, *(1,) * (share.ndim - 2)))
 
-        return replace(self, weight=weight, bias=bias, transposed=transposed)
+        known = scale if self.scale is None else self.scale * scale
+        return replace(self, bias=bias, transposed=transposed, scale=known)
+
+
+def _lead(values: Tensor, weight: Tensor) -> Tensor:
+    return values.reshape(-1, *(1,) * (weight.ndim - 1))
 
 
 def as_linear(call: Call) -> Linear | None:
@@ -115,7 +131,7 @@ class Rule:
 
     first: ClassVar[bool] = False
 
-    def back(self, linear: Linear, z: Tensor, gradient: Tensor) -> Tensor:
+    def back(self, linear: Linear, z: Tensor, relevance: Tensor) -> Tensor:
         """Return what flows back to x."""
         raise NotImplementedError
 
@@ -126,10 +142,10 @@ class Epsilon(Rule):
 
     epsilon: float = TINY
 
-    def back(self, linear: Linear, z: Tensor, gradient: Tensor) -> Tensor:
+    def back(self, linear: Linear, z: Tensor, relevance: Tensor) -> Tensor:
         """The gradient, damped where z is small."""
         assert linear.transposed is not None  # noqa: S101 - it has run
-        return linear.transposed(gradient * (z / stable(z, self.epsilon)))
+        return linear.transposed(relevance / stable(z, self.epsilon))
 
 
 @dataclass(frozen=True)
@@ -142,19 +158,18 @@ class AlphaBeta(Rule):
     alpha: float = 2.0
     beta: float = 1.0
 
-    def back(self, linear: Linear, z: Tensor, gradient: Tensor) -> Tensor:
+    def back(self, linear: Linear, z: Tensor, relevance: Tensor) -> Tensor:  # noqa: ARG002
         """Positive and negative contributions, each against their own sum."""
-        relevance = z * gradient
-        weight, bias = linear.weight, linear.bias
 
-        def explained(up: Callable[[Tensor], Tensor], down: Callable[[Tensor], Tensor]) -> Tensor:
-            shift = None if bias is None else up(bias)
-            return signed(
-                linear, (up(weight), shift, down(weight)), lambda t: relevance / stable(t, TINY)
-            )
+        def explained(
+            up: Callable[[Tensor], Tensor], down: Callable[[Tensor], Tensor], tiny: float
+        ) -> Tensor:
+            # a sum of contributions of one sign has that sign
+            return signed(linear, (up, down), lambda total: relevance / (total + tiny))
 
-        found = self.alpha * explained(positive, negative)
-        return found - self.beta * explained(negative, positive) if self.beta else found
+        found = explained(positive, negative, TINY)
+        found = found if self.alpha == 1 else self.alpha * found
+        return found - self.beta * explained(negative, positive, -TINY) if self.beta else found
 
 
 @dataclass(frozen=True)
@@ -163,10 +178,8 @@ class Gamma(Rule):
 
     gamma: float = 0.25
 
-    def back(self, linear: Linear, z: Tensor, gradient: Tensor) -> Tensor:
+    def back(self, linear: Linear, z: Tensor, relevance: Tensor) -> Tensor:
         """Results above zero with weights raised one way, those below with the other."""
-        relevance = z * gradient
-        weight, bias = linear.weight, linear.bias
 
         def raised(tensor: Tensor) -> Tensor:
             return tensor + self.gamma * positive(tensor)
@@ -174,16 +187,13 @@ class Gamma(Rule):
         def lowered(tensor: Tensor) -> Tensor:
             return tensor + self.gamma * negative(tensor)
 
-        def favoured(one: Callable[[Tensor], Tensor], two: Callable[[Tensor], Tensor],
-                     where: Tensor) -> Tensor:  # fmt: skip
-            shift = None if bias is None else one(bias)
-            return signed(
-                linear, (one(weight), shift, two(weight)),
-                lambda t: where * relevance / stable(t, TINY),
-            )  # fmt: skip
+        def favoured(
+            one: Callable[[Tensor], Tensor], two: Callable[[Tensor], Tensor], where: Tensor
+        ) -> Tensor:
+            return signed(linear, (one, two), lambda t: where * relevance / stable(t, TINY))
 
         found = favoured(raised, lowered, z > 0)
-        below = (z < 0) & (gradient != 0)
+        below = (z < 0) & (relevance != 0)
         return found + favoured(lowered, raised, below) if bool(below.any()) else found
 
 
@@ -193,27 +203,27 @@ class Flat(Rule):
 
     first: ClassVar[bool] = True
 
-    def back(self, linear: Linear, z: Tensor, gradient: Tensor) -> Tensor:
+    def back(self, linear: Linear, z: Tensor, relevance: Tensor) -> Tensor:  # noqa: ARG002
         """As if all inputs and all weights were one."""
         with torch.enable_grad():
             ones = torch.ones_like(linear.x).requires_grad_()
-            total = linear.apply(ones, self.weights(linear.weight), None)
-        share = z * gradient / stable(total.detach(), TINY)
+            total = linear.apply(ones, self.weights(linear), None)
+        share = relevance / stable(total.detach(), TINY)
         (found,) = torch.autograd.grad(total, ones, share)
         return found
 
-    def weights(self, weight: Tensor) -> Tensor:
+    def weights(self, linear: Linear) -> Tensor:
         """Return what each input's share is proportional to."""
-        return torch.ones_like(weight)
+        return torch.ones_like(linear.weight)
 
 
 @dataclass(frozen=True)
 class WSquare(Flat):
     """Every input gets a share as the square of its weight, whatever its value."""
 
-    def weights(self, weight: Tensor) -> Tensor:
+    def weights(self, linear: Linear) -> Tensor:
         """Squares."""
-        return weight * weight
+        return linear.kernel.square()
 
 
 @dataclass(frozen=True)
@@ -229,21 +239,20 @@ class ZBox(Rule):
 
     first: ClassVar[bool] = True
 
-    def back(self, linear: Linear, z: Tensor, gradient: Tensor) -> Tensor:
+    def back(self, linear: Linear, z: Tensor, relevance: Tensor) -> Tensor:  # noqa: ARG002
         """Three passes of one operation, one for each term."""
-        x = linear.x
+        x, weight = linear.x, linear.kernel
         places = tuple(range(2, x.ndim)) if x.ndim > 2 else (-1,)
         low = x.amin(places, keepdim=True) if self.low is None else x.new_tensor(self.low)
         high = x.amax(places, keepdim=True) if self.high is None else x.new_tensor(self.high)
         operands = [each.expand_as(x).detach().clone().requires_grad_() for each in (x, low, high)]
-        up, down = positive(linear.weight), negative(linear.weight)
         with torch.enable_grad():
             total = (
-                linear.apply(operands[0], linear.weight, None)
-                - linear.apply(operands[1], up, None)
-                - linear.apply(operands[2], down, None)
+                linear.apply(operands[0], weight, None)
+                - linear.apply(operands[1], positive(weight), None)
+                - linear.apply(operands[2], negative(weight), None)
             )
-        share = z * gradient / stable(total.detach(), TINY)
+        share = relevance / stable(total.detach(), TINY)
         found = torch.autograd.grad(total, operands, share)
         terms = (one.detach() * two for one, two in zip(operands, found, strict=True))
         return torch.stack(list(terms)).sum(0)
@@ -258,36 +267,36 @@ class Excitation(Rule):
 
     dual: bool = False
 
-    def back(self, linear: Linear, z: Tensor, gradient: Tensor) -> Tensor:
+    def back(self, linear: Linear, z: Tensor, relevance: Tensor) -> Tensor:  # noqa: ARG002
         """Without biases: they excite nothing."""
         with torch.enable_grad():
             x = positive(linear.x).requires_grad_()
-            weight = -linear.weight if self.dual else linear.weight
+            weight = -linear.kernel if self.dual else linear.kernel
             total = linear.apply(x, positive(weight), None)
-        (found,) = torch.autograd.grad(total, x, z * gradient / stable(total.detach(), TINY))
+        (found,) = torch.autograd.grad(total, x, relevance / (total.detach() + TINY))
         return found * (x > 0)
 
 
 def signed(
     linear: Linear,
-    weights: tuple[Tensor, Tensor | None, Tensor],
+    ways: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]],
     share: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Return what flows back to x through f(x^+, one, bias) + f(x^-, two).
+    """Return what flows back to x through f(x^+, one(w), one(b)) + f(x^-, two(w)).
 
-    weights: one, bias, two. share: of the sum, what flows back to it.
+    ways: one and two. share: of the sum, what flows back to it.
     """
-    one, bias, two = weights
-    x = linear.x
-    above = x.clamp(min=0).requires_grad_()
-    parts = [above]
+    one, two = ways
+    x, weight, bias = linear.x, linear.kernel, linear.bias
+    both = bool(x.amin() < 0)
+    parts = [(positive(x) if both else x.detach()).requires_grad_()]
     with torch.enable_grad():
-        total = linear.apply(above, one, bias)
-        if bool((x < 0).any()):
-            parts.append(x.clamp(max=0).requires_grad_())
-            total = total + linear.apply(parts[1], two, None)
+        total = linear.apply(parts[0], one(weight), None if bias is None else one(bias))
+        if both:
+            parts.append(negative(x).requires_grad_())
+            total = total + linear.apply(parts[1], two(weight), None)
     found = torch.autograd.grad(total, parts, share(total.detach()))
-    return found[0] if len(found) == 1 else torch.where(x > 0, found[0], found[1])
+    return torch.where(x > 0, found[0], found[1]) if both else found[0]
 
 
 def positive(tensor: Tensor) -> Tensor:

@@ -25,9 +25,10 @@ ACTIVATION_NODES = names(
 
 
 class Rectified(Rules):
-    """A ReLU sends back what is positive; guided, only where its input was positive too.
+    """A rectifier sends back what is positive; guided, only where it has a gradient of its own.
 
-    met: how many ReLUs the forward went through.
+    Rectifiers are the ReLU and what is clipped above as well (ReLU6). met: how many of them the
+    forward went through.
     """
 
     table = TABLE
@@ -46,11 +47,22 @@ def _relu(rules: Rectified, call: Call) -> Any:
     return _rectify(rules, call)
 
 
-@handles(TABLE, "clamp clamp_min")
-def _clamp(rules: Rectified, call: Call) -> Any:
-    """A ReLU too, where it is at zero from below alone."""
-    least, most = call.take("input", "min", "max")[1:]
-    return call() if most is not None or least != 0 else _rectify(rules, call)
+@handles(TABLE, "relu6 hardtanh clamp clamp_min")
+def _clipped(rules: Rectified, call: Call) -> Any:
+    """A rectifier too, where it is at zero from below."""
+    if call.name == "relu6":
+        return _rectify(rules, call, 6)
+    bounds = ("min_val", "max_val") if call.name == "hardtanh" else ("min", "max")
+    least, most = call.take("input", *bounds)[1:]
+    if isinstance(least, Tensor) or isinstance(most, Tensor) or least != 0:
+        return NotImplemented
+    return _rectify(rules, call, 1 if most is None and call.name == "hardtanh" else most)
+
+
+@handles(TABLE, "threshold")
+def _threshold(rules: Rectified, call: Call) -> Any:
+    threshold, value = call.take("input", "threshold", "value")[1:]
+    return _rectify(rules, call) if threshold == value == 0 else NotImplemented
 
 
 @handles(TABLE, "batch_norm")
@@ -58,12 +70,12 @@ def _batch_norm(_: Rectified, call: Call) -> Any:
     return plain_batch_norm(call)
 
 
-def _rectify(rules: Rectified, call: Call) -> Tensor:
+def _rectify(rules: Rectified, call: Call, most: float | None = None) -> Tensor:
     rules.met += 1
     x: Tensor = call.args[0]
     with torch.no_grad():
         value = call()
-        open_ = x > 0
+        open_ = x > 0 if most is None else (x > 0) & (x < most)
 
     def back(gradient: Tensor) -> Tensor:
         rectified = gradient.clamp(min=0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, count_nonzero
 from torch.autograd.graph import Node
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -36,9 +36,9 @@ GRADIENT_NODES = names(
     expand clone copy tocopy copyslices alias asstrided narrow diagonal mean sum cumsum roll flip
     repeat unfold im2col col2im avgpool1d avgpool2d avgpool3d adaptiveavgpool1d adaptiveavgpool2d
     adaptiveavgpool3d maxpool2dwithindices maxpool3dwithindices adaptivemaxpool2d adaptivemaxpool3d
-    max maximum amax sort topk relu leakyrelu preluKernel abs constantpadnd reflectionpad1d
-    reflectionpad2d replicationpad1d replicationpad2d pixelshuffle pixelunshuffle maskedfill where
-    nativedropout lift
+    max maximum amax min minimum amin sort topk relu leakyrelu preluKernel abs constantpadnd
+    reflectionpad1d reflectionpad2d replicationpad1d replicationpad2d pixelshuffle pixelunshuffle
+    maskedfill where nativedropout lift
     """
 )
 """Autograd nodes whose gradient is the proportional rule: linear, or a winner, or a ReLU."""
@@ -47,13 +47,30 @@ SCALING_NODES = names("mul div mm bmm mv")
 """The same where one operand alone depends on the picture."""
 
 
+@dataclass
+class Result:
+    """What a linear operation gave, z, as it lies in memory; version: when that was still z.
+
+    rectified: an in-place ReLU has gone over it since, and left z where relevance can come back.
+    """
+
+    z: Tensor
+    version: int
+    rectified: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether nothing else has written over it."""
+        return self.z._version == self.version
+
+
 class Made(NamedTuple):
-    """The linear operation that gave a tensor, by which rule, from what, its version then."""
+    """The linear operation that gave a tensor, by which rule, from what."""
 
     linear: Linear
     rule: Rule
     x: Tensor
-    version: int
+    result: Result
 
 
 @dataclass
@@ -76,6 +93,7 @@ class Relevance(Rules):
     """
 
     table = TABLE
+    kept = 1.3
 
     def __init__(
         self,
@@ -101,8 +119,7 @@ class Relevance(Rules):
         return name in GRADIENT_NODES or name.startswith("upsample")
 
     def finish(self) -> None:
-        """Let go of the graph."""
-        super().finish()
+        """Let go of what is known of the graph."""
         self._notes.clear()
 
     # ------------------------------------------------------------------ before the first layer
@@ -110,9 +127,12 @@ class Relevance(Rules):
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Answer a call; what has relevance itself stays so in views and affine maps."""
         with_relevance = [each for each in operands(args, kwargs) if self._noted(each).relevance]
-        if not with_relevance:
-            return super().call(func, args, kwargs)
         name, in_place = canonical(func)
+        if not with_relevance:
+            found = super().call(func, args, kwargs)
+            if in_place and name == "relu":
+                self._rectified(found)
+            return found
         if name == "linear" or name.startswith("conv"):
             return super().call(func, args, kwargs)
         alone = all(self._noted(each).relevance for each in operands(args, kwargs) if is_live(each))
@@ -163,14 +183,27 @@ class Relevance(Rules):
 
     def made(self, tensor: Tensor) -> Made | None:
         """Return the linear operation that gave this tensor, unless it was changed since."""
-        found = self._noted(tensor).made
-        return found if found is not None and found.version == tensor._version else None
+        made = self._noted(tensor).made
+        stands = made is not None and made.result.stands and not made.result.rectified
+        return made if stands else None
 
     def rule_for(self, linear: Linear) -> Rule:
         """Return the rule of a linear operation: by where it stands, and its kind."""
         if self.first is not None and self._noted(linear.x).relevance:
             return self.first
         return self.convolution if linear.kind == "convolution" else self.dense
+
+    def overwrites(self, target: Tensor, copy: Tensor) -> None:
+        """What a linear operation gave is still needed: from now on its copy stands for it."""
+        noted = self._noted(target)
+        if noted.made is not None and noted.made.result.stands:
+            result, noted.made = noted.made.result, None
+            result.z, result.version = copy.detach(), copy._version
+
+    def _rectified(self, tensor: Any) -> None:
+        made = self._noted(tensor).made
+        if made is not None and made.result.version == tensor._version - 1:
+            made.result.version, made.result.rectified = tensor._version, True
 
     def written(self, target: Tensor, value: Tensor) -> Tensor:
         """Write in place; a gate stays one."""
@@ -188,39 +221,38 @@ class Relevance(Rules):
                 "gamma or alpha-beta"
             )
         x = self.enter(given) if relevance and not rule.first else given
-        versions = [0, linear.x._version]
+        version = linear.x._version
 
         def back(gradient: Tensor) -> Tensor:
-            if linear.x._version != versions[1]:
+            if linear.x._version != version:
                 raise ModelError(
                     "the network writes into what a linear layer has read, and LRP cannot go back "
                     "through that: use a method such as 'integrated-gradients'"
                 )
-            z = alias
-            if alias._version != versions[0]:  # an in-place operation has written over it
-                with torch.no_grad():
-                    z = linear.apply(linear.x, linear.weight, linear.bias)
-            found = rule.back(linear, z, gradient)
-            self.book(gradient, z)
-            self.book(-found, None if rule.first else linear.x)
+            z = known.z if known.stands else linear.again()
+            share = gradient * z
+            if known.rectified and count_nonzero(share) != count_nonzero(gradient):
+                z = linear.again()  # something else has read it before the ReLU, and it was below
+                share = gradient * z
+            found = rule.back(linear, z, share)
+            self.book(share)
+            self.book(found if rule.first else found * linear.x, -1)
             return found
 
         result = ruled(x, value, back)
-        alias = result.detach()
-        versions[0] = result._version
-        return self.note(result, made=Made(linear, rule, x, result._version))
+        known = Result(result.detach(), result._version)
+        return self.note(result, made=Made(linear, rule, x, known))
 
     # ------------------------------------------------------------------ the books
 
-    def book(self, gradient: Tensor, value: Tensor | None = None) -> None:
-        """Add up gradient times value, in each row."""
-        product = gradient if value is None else gradient * value
-        self.absorbed += by_row(product, self.rows)
+    def book(self, relevance: Tensor, sign: int = 1) -> None:
+        """Add up what was absorbed, in each row; sign -1: what was handed on."""
+        self.absorbed.add_(by_row(relevance, self.rows), alpha=sign)
 
     def took(self, result: Tensor, constant: Tensor) -> Tensor:
         """Book the part of a result that is a constant's: it broadcasts against the result."""
         if is_live(result):
-            result.register_hook(lambda gradient: self.book(gradient, constant))
+            result.register_hook(lambda gradient: self.book(gradient * constant))
         return result
 
 
@@ -259,10 +291,9 @@ def by_row(tensor: Tensor, rows: int) -> Tensor:
     The batch is the first axis, or the second (tokens before it), or rows stand in blocks (windows,
     heads) along the first; where none of this fits, every row gets the same share.
     """
-    if tensor.ndim and tensor.shape[0] == rows:
-        return tensor.reshape(rows, -1).sum(1, dtype=torch.float64)
-    if tensor.ndim > 1 and tensor.shape[1] == rows:
-        return tensor.transpose(0, 1).reshape(rows, -1).sum(1, dtype=torch.float64)
+    full = torch.promote_types(tensor.dtype, torch.float32)  # torch adds up in pairs
+    if tensor.ndim > 1 and tensor.shape[0] != rows and tensor.shape[1] == rows:
+        tensor = tensor.transpose(0, 1)
     if tensor.ndim and tensor.shape[0] % rows == 0:
-        return tensor.reshape(rows, -1).sum(1, dtype=torch.float64)
-    return tensor.sum(dtype=torch.float64).expand(rows) / rows
+        return tensor.reshape(rows, -1).sum(1, dtype=full).double()
+    return tensor.sum(dtype=full).double().expand(rows) / rows

@@ -14,23 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
-from torch.nn import functional
 
 from seewhy.errors import MethodError, ModelError
-from seewhy.model.tape.intercept import Call, Handler, Rules, handles, is_live, names
+from seewhy.model.tape.intercept import Call, Handler, Rules, handles, is_live, names, operands
 from seewhy.model.tape.rules.functions import cosine, ruled, slope, surrogate
 from seewhy.model.tape.rules.norms import INSTANCE_NORM, plain_batch_norm
 from seewhy.model.tape.rules.relevance import GRADIENT_NODES, SCALING_NODES
+from seewhy.model.tape.rules.winners import TABLE as WINNERS
 
-TABLE: dict[str, Handler] = {}
+TABLE: dict[str, Handler] = dict(WINNERS)
 
 LINEAR_NODES = names("convolution linear addmm mm bmm mv")
 """Linear operations: the gradient is their slope."""
 
 CURVED_NODES = names(
     """
-    relu leakyRelu preluKernel abs max maximum amax sort topk maxPool2dWithIndices
-    maxPool3dWithIndices adaptiveMaxPool2d adaptiveMaxPool3d
+    relu leakyRelu preluKernel abs max maximum amax min minimum amin sort topk
+    maxPool2dWithIndices maxPool3dWithIndices adaptiveMaxPool2d adaptiveMaxPool3d
     """
 )
 """Nodes whose gradient is a share of relevance, but no slope of a secant."""
@@ -41,21 +41,22 @@ POWERS = names("pow square sqrt rsqrt reciprocal log")
 
 
 class Secant(Rules):
-    """The rules for two forwards, of which the second sends back.
+    """The rules for two forwards, of which the second sends back; there may be several second ones.
 
     Raises ModelError where the second goes another way through the network than the first.
     """
 
     table = TABLE
+    kept = 1.8
 
     def __init__(self) -> None:
         super().__init__()
         self._noted: list[tuple[str, tuple[Any, ...]]] = []
-        self._met = -1
+        self._met, self._last = -1, False
 
-    def second(self) -> Secant:
-        """Return the rules for the second forward: these."""
-        self._met = 0
+    def second(self, *, last: bool = True) -> Secant:
+        """Return the rules for a second forward: these. last: no other will come after it."""
+        self._met, self._last = 0, last
         return self
 
     def passes(self, node: Node, name: str) -> bool:
@@ -80,7 +81,8 @@ class Secant(Rules):
                 f"the network goes another way for the baseline than for the picture (at {name!r}, "
                 f"where the other has {known or 'nothing'!r}): use 'integrated-gradients'"
             )
-        self._noted[self._met] = ("", ())
+        if self._last:
+            self._noted[self._met] = ("", ())
         self._met += 1
         return found
 
@@ -98,8 +100,8 @@ class Secant(Rules):
 )
 def _elementwise(rules: Secant, call: Call) -> Any:
     x = call.args[0]
-    if not is_live(x):
-        return call()
+    if not is_live(x) or any(is_live(each) for each in operands(call.args[1:], call.kwargs)):
+        return NotImplemented
     first = rules.pair(call.name, x)
     if first is None:
         return call()
@@ -186,7 +188,7 @@ def _einsum(rules: Secant, call: Call) -> Any:
     if len(factors) == 1 and isinstance(factors[0], list | tuple):
         factors = list(factors[0])
     if len(factors) != 2:
-        return call()  # the graph shows it, and the reader is told
+        return call() if sum(map(is_live, factors)) == 1 else NotImplemented
 
     def operation(one: Tensor, two: Tensor) -> Any:
         return torch.functional.einsum(equation, one, two)
@@ -349,7 +351,7 @@ def _vector_norm(rules: Secant, call: Call) -> Any:
     """|x| - |x'| is (x - x') (x + x') over |x| + |x'|."""
     x, order, dim, keepdim = call.take("x", "ord", "dim", "keepdim")
     if order not in (None, 2):
-        return call()
+        return NotImplemented
     first = rules.pair("norm", x)
     if first is None:
         return call()
@@ -366,31 +368,3 @@ def _norm(rules: Secant, call: Call) -> Any:
     with rules:
         order = 2 if order in ("fro", None) else order
         return torch.linalg.vector_norm(x, order, dim, bool(keepdim))
-
-
-# ---------------------------------------------------------------------- maxima
-
-
-@handles(TABLE, "max_pool1d max_pool2d max_pool3d")
-def _max_pool(rules: Secant, call: Call) -> Any:
-    """The whole difference of the maxima goes to the place that has the higher of both."""
-    x = call.args[0]
-    first = rules.pair(call.name, x)
-    if first is None:
-        return call()
-    pool: Callable[..., Any] = getattr(functional, call.name)
-    rest = {k: each for k, each in call.kwargs.items() if k != "return_indices"}
-    with torch.no_grad():
-        one, here = pool(x, *call.args[1:6], **rest, return_indices=True)
-        two, there = pool(first[0], *call.args[1:6], **rest, return_indices=True)
-        place = torch.where(one >= two, here, there).flatten(2)
-        moved = (x - first[0]).flatten(2).gather(2, place).view_as(one)
-        difference = one - two
-        share = difference / torch.where(moved == 0, 1, moved)
-        share = torch.where(difference == 0, (here == there).to(x.dtype), share)
-
-    def back(gradient: Tensor) -> Tensor:
-        found = gradient.new_zeros(x.shape).flatten(2)
-        return found.scatter_add_(2, place, (gradient * share).flatten(2)).view(x.shape)
-
-    return ruled(x, one, back)

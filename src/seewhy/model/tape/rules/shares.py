@@ -99,6 +99,17 @@ def _add(rules: Relevance, call: Call) -> Any:
     return rules.took(call(), call.function(*parts, **rest))
 
 
+@handles(TABLE, "max min maximum minimum")
+def _winner(rules: Relevance, call: Call) -> Any:
+    """The winner takes all: a constant that wins has what it won."""
+    one, two = call.take("input", "other")
+    two = call.kwargs.get("other", two)
+    if not isinstance(two, Tensor) or (is_live(one) and is_live(two)):
+        return call()
+    found, constant = call(), two if is_live(one) else one
+    return rules.took(found, constant * (found.detach() == constant))
+
+
 @handles(TABLE, "cat stack")
 def _cat(rules: Relevance, call: Call) -> Any:
     parts = call.take("tensors")[0]
@@ -121,7 +132,7 @@ def _elementwise(rules: Relevance, call: Call) -> Any:
     """What a function of one element gives belongs to that element."""
     x = call.args[0]
     if not is_live(x) or any(is_live(each) for each in operands(call.args[1:], call.kwargs)):
-        return call()  # the graph shows it, and the reader is told
+        return NotImplemented
     with torch.no_grad():
         value = call()
     share = ratio(call.on, x)  # at once: x may be written over
@@ -145,7 +156,7 @@ def _softmax(rules: Relevance, call: Call) -> Any:
     if rules.softmax == "detached" and call.name == "softmax":
         return call.on(x.detach())
     given, seen = scaled(x, 1.0), x.detach()
-    given.register_hook(lambda gradient: rules.book(-gradient, seen))
+    given.register_hook(lambda gradient: rules.book(gradient * seen, -1))
     found = call.on(given)
     return rules.took(found, found.detach())
 
@@ -168,7 +179,7 @@ def _attention(rules: Relevance, call: Call) -> Any:
 
 def _booking(rules: Relevance, value: Tensor) -> Callable[[Tensor], None]:
     """What a factor gets goes on, and is not absorbed."""
-    return lambda gradient: rules.book(-gradient, value)
+    return lambda gradient: rules.book(gradient * value, -1)
 
 
 @handles(TABLE, "cosine_similarity")
