@@ -53,6 +53,7 @@ def explain(
     check: bool = False,
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
+    compile: bool | str = False,  # noqa: A002 - as torch calls it
 ) -> Explanation | Explanations:
     """Say which parts of pictures made the model decide as it did.
 
@@ -75,7 +76,7 @@ def explain(
     >>> why.heatmap().shape
     (64, 64)
     """
-    run = Run(device, precision, memory, seed, progress, cancel)
+    run = Run(device, precision, memory, seed, progress, cancel, compile)
     model = as_model(model)
     single = _is_single(pictures)
     found: list[Explanation] = []
@@ -170,6 +171,7 @@ def evaluate(
     others: dict[str, Any] | None = None,
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
+    compile: bool | str = False,  # noqa: A002 - as torch calls it
 ) -> Evaluation:
     """Judge how far maps can be believed: a table of methods and controls by metrics.
 
@@ -196,7 +198,7 @@ def evaluate(
         batch=batch,
         others=others,
         examples=examples,
-        run=Run(device, precision, memory, seed, progress, cancel),
+        run=Run(device, precision, memory, seed, progress, cancel, compile),
     )
 
 

@@ -38,6 +38,10 @@ class MethodError(SeewhyError, ValueError):
     """A method that does not exist, has no such option, or does not apply to this model."""
 
 
+class NoMemoryError(SeewhyError, MemoryError):
+    """Memory that does not suffice for a single picture, or for one pass of the network."""
+
+
 class SaveError(SeewhyError, ValueError):
     """A file that cannot be written or read back."""
 

@@ -31,6 +31,8 @@ class Run:
         CPU, where larger batches are no faster, and half of what is free on a GPU.
     seed: makes everything random repeatable, picture by picture.
     progress: called with (done, total, what). cancel: asked between steps; True stops the work.
+    compile: run changed pictures, of which only the scores are wanted, through torch.compile; a
+        string names another backend than torch's own. The first run takes the time to compile.
 
     Raises MethodError where a setting is not one of these.
     """
@@ -41,6 +43,7 @@ class Run:
     seed: int = 0
     progress: Progress | None = None
     cancel: Callable[[], bool] | None = None
+    compile: bool | str = False
 
     def __post_init__(self) -> None:
         if self.precision is not None and self.precision not in PRECISIONS:
@@ -52,6 +55,8 @@ class Run:
             raise MethodError(f"seed is {self.seed!r}: give a whole number")
         if self.device is not None:
             check_device(self.device)
+        if not isinstance(self.compile, bool):
+            check_backend(self.compile)
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -89,6 +94,16 @@ def check_device(device: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise MethodError(f"device {device!r} cannot be used here ({reason}): try 'cpu'") from error
     return found
+
+
+def check_backend(name: str) -> None:
+    """Raise MethodError where torch.compile has no such backend."""
+    known = torch.compiler.list_backends(exclude_tags=())
+    if name not in known:
+        raise MethodError(
+            f"compile is {name!r}: give True, False, or a backend of torch.compile: "
+            + ", ".join(known)
+        )
 
 
 def generator(seed: int, key: int, stream: int = 0) -> torch.Generator:

@@ -32,6 +32,7 @@ from seewhy.model.outputs import has_class_head
 from seewhy.model.predictions import predictions
 from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import Ready, read_each, sources_of
+from seewhy.model.tape.memory import no_memory, out_of_memory, release
 from seewhy.model.tape.passes import Passes
 from seewhy.run import Run, is_number
 from seewhy.targets import Class, LogitSum, Margin, Score, Target
@@ -106,20 +107,28 @@ def explain_rows(
 ) -> Iterator[Explanation | Failure]:
     """Explain rows of one input shape together, and yield the answer or the failure of each.
 
-    Where that fails, they are explained one by one, so that one cannot fail the others. What would
-    fail them all is raised: MethodError, LayerError, TargetError, CancelledError.
+    Where that fails, each half is explained by itself, down to single rows: so that one cannot fail
+    the others, and fewer need less memory. What would fail them all is raised: MethodError,
+    LayerError, TargetError, CancelledError.
     """
     try:
-        yield from _explain_batch(model, rows, order)
+        answers = _explain_batch(model, rows, order)
     except Exception as error:
         of_all = isinstance(error, MethodError | LayerError | TargetError | CancelledError)
         if of_all and not isinstance(error, NoAnswerError | NoSpaceError):
             raise
+        memory = out_of_memory(error)
         if len(rows) == 1:
-            yield Failure(rows[0].picture.name, error)
+            yield Failure(rows[0].picture.name, no_memory(error) if memory else error)
             return
-        for each in rows:
-            yield from explain_rows(model, [each], order)
+    else:
+        yield from answers
+        return
+    if memory:  # the error is gone, and with it what it held
+        release()
+    half = (len(rows) + 1) // 2
+    yield from explain_rows(model, rows[:half], order)
+    yield from explain_rows(model, rows[half:], order)
 
 
 def batch_of(model: Model, batch: int | None) -> int:
@@ -142,12 +151,14 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
         score.bind(model, model.at_home(prepared))
     _warn_of_constant_maps(found, how, model, names)
     clean, values = score.answered
+    # one copy from the device for the batch, not one for each picture
+    maps, scores = found.relevance.detach().cpu(), values.tolist()
+    checks = {name: value.tolist() for name, value in found.checks.items()}
     classes = any(isinstance(each, Class | Margin | LogitSum) for each in targets)
     headed = has_class_head(clean.outputs) and (classes or model.labels is not None)
     tops = predictions(clean.main, model.labels, order.top) if headed else [()] * len(prepared)
     answers = []
     for row in range(len(prepared)):
-        relevance = found.relevance[row].detach().cpu()
         original = prepared.originals[row] if prepared.originals else None
         geometry = prepared.geometries[row] if prepared.geometries else None
         picture = original.image if original is not None else _as_picture(prepared.tensor[row])
@@ -155,10 +166,10 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
             size = (int(prepared.tensor.shape[2]), int(prepared.tensor.shape[3]))
             geometry = Geometry.stretched(size, size)
         answer = Explanation(
-            relevance=relevance,
+            relevance=maps[row].clone(),
             method=str(how),
             target=score.names[row],
-            score=float(values[row]),
+            score=scores[row],
             prediction=tops[row],
             picture=picture,
             source=names[row],
@@ -166,7 +177,7 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
             size=tuple(prepared.tensor.shape[2:]),
             layers=tuple(str(each) for each in found.layers),
             display=how.display,
-            checks={name: float(value[row]) for name, value in found.checks.items()},
+            checks={name: float(value[row]) for name, value in checks.items()},
             passes=_shared(found.passes, len(prepared)),
             seconds=seconds,
             model=model.name,
@@ -212,10 +223,11 @@ def _method_for(
 def _warn_of_constant_maps(
     found: Attribution, how: Method, model: Model, names: Sequence[str]
 ) -> None:
-    flat = found.relevance.flatten(1)
-    if flat.shape[1] < 2:
+    maps = found.relevance
+    flat = maps.flatten(2) if maps.ndim > 2 else maps[:, None]
+    if flat.shape[2] < 2:
         return
-    constant = (flat.amax(1) == flat.amin(1)).nonzero().flatten().tolist()
+    constant = (flat.amax(2) == flat.amin(2)).all(1).nonzero().flatten().tolist()
     if constant:
         warn(
             f"the {how.name} map of {', '.join(names[i] for i in constant[:3])} is the same "

@@ -127,3 +127,26 @@ def test_fullgrad_needs_a_grid():
     kind = KINDS["flat"]
     with pytest.raises(NoSpaceError, match="integrated-gradients"):
         sw.explain(kind.model(), kind.pictures(), 0, "fullgrad")
+
+
+def test_what_is_computed_once_for_a_batch_is_no_part_of_a_picture():
+    """Learned positions have one gradient for all pictures: a map would depend on its batch."""
+
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.head = nn.Conv2d(3, 4, 4, 4), nn.Linear(4, 3)
+            self.position, self.project = nn.Parameter(torch.randn(1, 2, 2, 2)), nn.Conv2d(2, 4, 1)
+
+        def forward(self, pictures):
+            tokens = self.patches(pictures) + self.project(self.position)
+            return self.head(tokens.relu().mean((2, 3)))
+
+    model, inputs = sw.Model(Placed().eval()), torch.randn(2, 3, 8, 8)
+    with pytest.warns(SeewhyWarning, match="fullgrad misses"):
+        together = sw.explain(model, inputs, 0, "fullgrad")
+    with pytest.warns(SeewhyWarning, match="fullgrad misses"):
+        (alone,) = sw.explain(model, inputs[:1], 0, "fullgrad")
+    assert model.layer("project").still
+    assert not model.layer("patches").still
+    torch.testing.assert_close(together[0].relevance, alone.relevance)

@@ -52,8 +52,8 @@ def ours(method, layer, module=None):
     return torch.stack([each.relevance[0] for each in found])
 
 
-def of_grad_cam(kind, layer, *, module=None, question=ClassifierOutputTarget):
-    """The package's own sum over the channels, before all scaling."""
+def of_grad_cam(kind, layer, *, module=None, question=ClassifierOutputTarget, smooth=False):
+    """The package's own sum over the channels, or their component, before all scaling."""
     module = module or network()
     part, targets = module.get_submodule(layer), [question(each) for each in TARGETS]
     with kind(module, [part]) as cam:
@@ -61,7 +61,7 @@ def of_grad_cam(kind, layer, *, module=None, question=ClassifierOutputTarget):
         records = cam.activations_and_grads
         activations = records.activations[0].numpy()
         gradients = records.gradients[0].numpy() if records.gradients else None
-        found = cam.get_cam_image(pictures(), part, targets, activations, gradients, False)
+        found = cam.get_cam_image(pictures(), part, targets, activations, gradients, smooth)
     return torch.as_tensor(found)
 
 
@@ -124,6 +124,18 @@ def test_grad_cam_plus_plus_is_that_of_grad_cam_where_its_epsilon_is_nothing(lay
 def test_components_are_those_of_grad_cam_but_for_their_sign(method, kind, layer):
     # grad-cam takes what sign numpy's (and scikit-learn's) decomposition happens to give.
     expected, found = of_grad_cam(kind, layer).double(), ours(method, layer)
+    sign = torch.sign((expected * found).sum((1, 2), keepdim=True))
+    assert_same(found, sign * expected, 1e-5)
+
+
+@LAYERS
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("grad-cam", pytorch_grad_cam.GradCAM), ("xgrad-cam", pytorch_grad_cam.XGradCAM)],
+)
+def test_the_principal_component_is_eigen_smooth_of_grad_cam_but_for_its_sign(method, kind, layer):
+    expected = of_grad_cam(kind, layer, smooth=True).double()
+    found = ours(f"principal-component:centred=true,method=({method}:layer={layer})", None)
     sign = torch.sign((expected * found).sum((1, 2), keepdim=True))
     assert_same(found, sign * expected, 1e-5)
 

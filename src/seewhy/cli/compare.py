@@ -34,6 +34,7 @@ def compare(
     device: opt.Device = None,
     precision: opt.PrecisionChoice = None,
     memory: opt.Memory = None,
+    compile: opt.Compile = False,  # noqa: A002 - as torch calls it
     seed: opt.Seed = 0,
     allow_pickle: opt.AllowPickle = False,
     out: opt.Out = opt.OUT,
@@ -77,6 +78,7 @@ def compare(
         device=device,
         precision=precision,
         memory=memory,
+        compile=compile,
         seed=seed,
         progress=screen.progress,
         check=check,

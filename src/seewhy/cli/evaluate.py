@@ -49,6 +49,7 @@ def evaluate(
     device: opt.Device = None,
     precision: opt.PrecisionChoice = None,
     memory: opt.Memory = None,
+    compile: opt.Compile = False,  # noqa: A002 - as torch calls it
     batch: opt.Batch = None,
     seed: opt.Seed = 0,
     allow_pickle: opt.AllowPickle = False,
@@ -90,6 +91,7 @@ def evaluate(
         device=device,
         precision=precision,
         memory=memory,
+        compile=compile,
         batch=batch,
         seed=seed,
         progress=screen.progress,

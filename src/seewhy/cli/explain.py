@@ -40,6 +40,7 @@ def explain(
     device: opt.Device = None,
     precision: opt.PrecisionChoice = None,
     memory: opt.Memory = None,
+    compile: opt.Compile = False,  # noqa: A002 - as torch calls it
     batch: opt.Batch = None,
     seed: opt.Seed = 0,
     allow_pickle: opt.AllowPickle = False,
@@ -95,7 +96,7 @@ def explain(
     check_colormap(colormap)
     how = as_method(method) if method else None
     wanted = [as_target(each) for each in target or ()]
-    run = Run(device, precision, memory, seed, screen.progress)
+    run = Run(device, precision, memory, seed, screen.progress, compile=compile)
     network = load(model, labels=labels, allow_pickle=allow_pickle)
     sources, failures = find_sources(images)
     found: Iterator[Explanation | Failure] = iter(failures)

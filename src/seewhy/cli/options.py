@@ -169,6 +169,14 @@ Memory = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Run changed pictures through torch.compile: worth it for thousands of them.",
+        rich_help_panel=HOW,
+    ),
+]
 Batch = Annotated[
     int | None,
     typer.Option(

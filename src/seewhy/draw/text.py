@@ -35,8 +35,8 @@ def line_height(face: Font) -> int:
 def wrap(text: str, face: Font, width: int, lines: int) -> list[str]:
     """Break a text into at most `lines` lines of at most `width` pixels.
 
-    Line breaks in the text are kept, words wider than a line are broken, and what does not fit
-    ends in an ellipsis.
+    Line breaks in the text are kept, words wider than a line are broken, after a hyphen where there
+    is one, and what does not fit ends in an ellipsis.
     """
     wrapped: list[str] = []
     for paragraph in _clean(text).split("\n"):
@@ -71,8 +71,9 @@ def _split(text: str, face: Font, width: int) -> tuple[str, str]:
     if face.getlength(text) <= width:
         return text, ""
     end = max(1, _fitting(text, face, width))
-    space = text.rfind(" ", 0, end + 1)
-    end = space if space > 0 else end
+    between = text.rfind(" ", 0, end + 1)
+    between = between if between > 0 else text.rfind("-", 0, end) + 1
+    end = between if between > 0 else end
     return text[:end].rstrip(), text[end:].lstrip()
 
 

@@ -10,7 +10,6 @@ from seewhy.methods.attention import Attention, AttentionRollout, GradientAttent
 from seewhy.methods.augmentation import Augmentation, MultiScale
 from seewhy.methods.base import Attribution, Method, perform
 from seewhy.methods.cam import (
-    CAM,
     GradCAM,
     GradCAMElementWise,
     GradCAMPlusPlus,
@@ -18,7 +17,8 @@ from seewhy.methods.cam import (
     LayerCAM,
     XGradCAM,
 )
-from seewhy.methods.cam_components import FEM, KPCACAM, EigenCAM, EigenGradCAM
+from seewhy.methods.cam_classifier import CAM
+from seewhy.methods.cam_components import FEM, KPCACAM, EigenCAM, EigenGradCAM, PrincipalComponent
 from seewhy.methods.cam_fusion import LayerFusion
 from seewhy.methods.cam_scores import FinerCAM, ShapleyCAM, SmoothGradCAMPlusPlus
 from seewhy.methods.cam_weights import ISCAM, SSCAM, AblationCAM, RandomCAM, ScoreCAM
@@ -64,6 +64,7 @@ __all__ = [
     "LayerActivation",
     "LayerIntegratedGradients",
     "MultiScale",
+    "PrincipalComponent",
     "SmoothGradSquared",
     "VarGrad",
     "CAM",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from seewhy.errors import MethodError, NoSpaceError, warn
-from seewhy.methods.base import Attribution, Display, Method, positive
+from seewhy.methods.base import Attribution, Display, Method
 from seewhy.methods.registry import method
-from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec
-from seewhy.model.tape.record import Recording, Scoring, record
+from seewhy.model.layers import INPUT, Layer, LayerSpec
+from seewhy.model.tape.record import Scoring, record
 from seewhy.run import Run
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ Fusion = Literal["mean", "max", "product"]
 
 @dataclass(frozen=True)
 class LayerMaps(Method):
-    """Whatever maps the activations of layers: one map a layer, fused where there are several.
+    """Whatever weights the channels of layers: one map a layer, fused where there are several.
 
-    layer: a layer, or several; None is the default (`Model.layer`). Maps of several layers are each
-    divided by their largest value in the picture, brought to the finest grid and averaged.
+    layer: a layer, or several; None is the default (`Model.layer`). A map is the sum of a layer's
+    weighted channels. Maps of several layers are each divided by their largest value in the
+    picture, brought to the finest grid and averaged.
     """
 
     layer: Layers = None
@@ -43,18 +45,29 @@ class LayerMaps(Method):
     def at_layers(
         self, model: Model, prepared: Prepared, score: Score, run: Run, layers: list[Layer]
     ) -> list[Attribution]:
-        """Return the map (N, 1, *space) at each of the layers."""
+        """Return the weighted channels (N, C, *space) of each of the layers, to be summed."""
         raise NotImplementedError
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """Map each of the layers, and fuse the maps."""
+        return self.fused(model, prepared, score, run, partial(summed, self))
+
+    def fused(
+        self,
+        model: Model,
+        prepared: Prepared,
+        score: Score,
+        run: Run,
+        of_channels: Callable[[Attribution], Tensor],
+    ) -> Attribution:
+        """Return the map of all layers; of_channels: makes one map (N, 1, *space) of a layer's."""
         layers = spatial_layers(model, prepared, self.layer)
         found = self.at_layers(model, prepared, score, run, layers)
         checks = {
             name: torch.stack([each.checks[name] for each in found]).sum(0)
             for name in found[0].checks
         }
-        return Attribution(fuse([each.relevance for each in found]), checks, tuple(layers))
+        return Attribution(fuse([of_channels(each) for each in found]), checks, tuple(layers))
 
 
 @dataclass(frozen=True)
@@ -78,13 +91,11 @@ class GradientCAM(LayerMaps):
         layers: list[Layer],
     ) -> list[Attribution]:
         """Record the layers once and combine."""
-        recording = record(model, prepared, self.question(score), layers)
-        maps = []
-        for each in layers:
-            weighted = self.combine(recording.activations[each], recording.gradients[each])
-            maps.append(mapped(weighted, each))
-            _warn_of_cancelling(maps[-1].relevance, weighted, self, each)
-        return maps
+        found = record(model, prepared, self.question(score), layers)
+        return [
+            mapped(self.combine(found.activations[each], found.gradients[each]), each)
+            for each in layers
+        ]
 
 
 @dataclass(frozen=True)
@@ -227,48 +238,6 @@ class GradCAMElementWise(GradientCAM):
         return (gradients * activations).relu()
 
 
-@method(
-    "cam",
-    paper="Zhou et al. 2016, eq. 2",
-    cost="1 forward",
-    needs=("gradient", "layers"),
-)
-@dataclass(frozen=True)
-class CAM(Method):
-    """The classifier's own weights applied to the maps that it averages.
-
-    layer: None is the default. channels: use only so many feature maps, those of the highest mean
-    activation; None for all. Applies where average pooling and a linear layer follow the layer
-    (after a ReLU too, as in DenseNet), or a 1 x 1 convolution and average pooling (SqueezeNet);
-    this is verified on every batch, and anything else is a MethodError.
-    The map is (N, 1, *space) and signed; its mean is the score without the bias.
-    """
-
-    layer: LayerSpec = None
-    channels: int | None = None
-
-    display: ClassVar[Display] = "positive"
-
-    def check(self) -> None:
-        """Raise MethodError where a setting has no sense."""
-        if self.channels is not None:
-            positive(self.channels, "cam: channels")
-        if isinstance(self.layer, tuple | list):
-            raise MethodError(f"cam takes one layer, and {len(self.layer)} came: name one")
-
-    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:  # noqa: ARG002
-        """Eq. 2, with the weights of the classes combined as the score combines their logits."""
-        layer = spatial_layers(model, prepared, self.layer)[0]
-        recording = record(model, prepared, score, [OUTPUT], watch=[layer])
-        maps, head = _averaged_maps(model, recording, layer)
-        combined = recording.gradients[OUTPUT].reshape(len(maps), -1)
-        weights = combined @ head.weight.flatten(1).to(maps)
-        if self.channels is not None:
-            kept = most_active(maps)[:, : self.channels]
-            weights = torch.zeros_like(weights).scatter(1, kept, weights.gather(1, kept))
-        return mapped(weighted_by(weights, maps), layer)
-
-
 def spatial_layers(model: Model, prepared: Prepared, spec: Layers) -> list[Layer]:
     """Return the layers that are meant; LayerError where one has no space for a map."""
     found = []
@@ -286,18 +255,22 @@ def spatial_layers(model: Model, prepared: Prepared, spec: Layers) -> list[Layer
     return found
 
 
-def _warn_of_cancelling(summed: Tensor, weighted: Tensor, how: Method, layer: Layer) -> None:
-    """Warn where a map is what rounding left of channels that cancel.
+def summed(how: Method, found: Attribution) -> Tensor:
+    """Return the map (N, 1, *space) that a layer's channels sum to.
 
-    A layer norm after the layer makes gradients orthogonal to activations: their product sums to
-    zero in every place of a pre-norm transformer.
+    Warns where it is what rounding left of channels that cancel. A layer norm after the layer makes
+    gradients orthogonal to activations: their product sums to zero in every place of a pre-norm
+    transformer.
     """
-    strongest = float(weighted.abs().sum(1).max())
-    if 0 < float(summed.abs().max()) < CANCELLED * strongest:
+    channels, (layer,) = found.relevance, found.layers
+    whole = channels.sum(1, keepdim=True)
+    strongest, size = channels.abs().sum(1).max(), whole.abs().max()
+    if bool((size > 0) & (size < CANCELLED * strongest)):
         warn(
             f"{how.name} at {str(layer)!r}: the channels cancel in every place, as they do where a "
             "layer norm follows; the map is rounding noise. Use grad-cam or layer-cam there"
         )
+    return whole
 
 
 def fuse(maps: list[Tensor], fusion: Fusion = "mean") -> Tensor:
@@ -330,8 +303,8 @@ def enlarged(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def mapped(weighted: Tensor, layer: Layer, **checks: Tensor) -> Attribution:
-    """Return the sum of weighted channels (N, C, *space) as the map at a layer."""
-    return Attribution(weighted.sum(1, keepdim=True), checks, (layer,))
+    """Return weighted channels (N, C, *space), which sum to the map at a layer."""
+    return Attribution(weighted, checks, (layer,))
 
 
 def weighted_by(weights: Tensor, activations: Tensor) -> Tensor:
@@ -349,43 +322,3 @@ def most_active(activations: Tensor) -> Tensor:
 def over_space(reduce: Callable[..., Tensor], tensor: Tensor) -> Tensor:
     """Reduce (N, C, *space) over space, keeping its axes with size one."""
     return reduce(tensor, dim=tuple(range(2, tensor.ndim)), keepdim=True)
-
-
-def _averaged_maps(
-    model: Model, recording: Recording, layer: Layer
-) -> tuple[Tensor, nn.Linear | nn.Conv2d]:
-    """The maps that are averaged and weighted into the logits, and the module with the weights.
-
-    They are the layer's activations or, where a ReLU follows, their positive part: whichever gives
-    the network's own logits.
-    """
-    head = model.head(recording.prepared)
-    module = model.find(head) if head is not None else None
-    pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)
-    if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and pointwise):
-        activations, logits = recording.activations[layer], recording.activations[OUTPUT]
-        weight = module.weight.detach().flatten(1).to(activations)
-        bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.to(weight)
-        for maps in (activations, activations.relu()):
-            if maps.shape[1] == weight.shape[1] and _gives(
-                maps, weight, bias, logits, module.weight.dtype
-            ):
-                return maps, module
-    raise MethodError(
-        f"cam does not apply to {model.name} at layer {str(layer)!r}: its logits are not a linear "
-        "layer on the mean of these maps; grad-cam is the generalisation that applies"
-    )
-
-
-def _gives(
-    maps: Tensor, weight: Tensor, bias: Tensor, logits: Tensor, precision: torch.dtype
-) -> bool:
-    """Whether averaging and weighting the maps, in either order, gives these logits."""
-    class_maps = torch.einsum("kc,nc...->nk...", weight, maps)
-    shift = bias.reshape(-1, *(1,) * (maps.ndim - 2))
-    rounding = max(1e-3, 8 * torch.finfo(precision).eps)
-    tolerance = rounding * float(logits.abs().max()) + 1e-6
-    return any(
-        float((found.flatten(2).mean(2) - logits).abs().max()) <= tolerance
-        for found in (class_maps + shift, (class_maps + shift).relu())
-    )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from seewhy.errors import MethodError
-from seewhy.methods.base import positive
-from seewhy.methods.cam import ActivationCAM, GradientCAM
+from seewhy.errors import MethodError, NoSpaceError
+from seewhy.methods.base import Attribution, Display, Method, positive
+from seewhy.methods.cam import CANCELLED, ActivationCAM, GradCAM, GradientCAM, LayerMaps
 from seewhy.methods.registry import method
+from seewhy.methods.smoothing import check_wrapped
+from seewhy.run import Run
+
+if TYPE_CHECKING:
+    from seewhy.model.model import Model
+    from seewhy.model.prepare import Prepared
+    from seewhy.targets import Score
 
 DENSE = 768  # places a side: from here on one eigenvector is found faster than all
 MOST = 4096  # places of which all pairs are compared: 128 MiB
@@ -136,11 +143,66 @@ class FEM(ActivationCAM):
         return (mean * (values >= mean + self.k * deviation - slack)).to(activations)
 
 
-def principal(values: Tensor, *, centred: bool) -> Tensor:
+@method(
+    "principal-component",
+    paper="Gildenblat 2021 (pytorch-grad-cam, eigen_smooth)",
+    cost="the method",
+)
+@dataclass(frozen=True)
+class PrincipalComponent(Method):
+    """A method's channels projected on their first principal component instead of summed.
+
+    method: any method with several channels, Grad-CAM by default: of a class activation map the
+    weighted activations, of other methods their map. centred: subtract the mean of each channel
+    first, as the package grad-cam does. The sign is the one with which the map agrees with the sum
+    that it replaces; where the channels cancel in the sum, that of Eigen-CAM's rule.
+    The map is (N, 1, *space) and signed. checks: the method's own, of its sum.
+    Raises MethodError for a method of one channel, NoSpaceError for a map without space.
+    """
+
+    method: Method = field(default_factory=GradCAM)
+    centred: bool = False
+
+    family: ClassVar[str] = "cam"
+
+    def check(self) -> None:
+        """Raise MethodError where a setting has no sense."""
+        check_wrapped(self, self.method)
+
+    @property
+    def display(self) -> Display:  # type: ignore[override]
+        """As the method whose channels it takes."""
+        return self.method.display
+
+    def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
+        """Project what would be summed."""
+        if isinstance(self.method, LayerMaps):
+            return self.method.fused(model, prepared, score, run, self._projected)
+        found = self.method.attribute(model, prepared, score, run)
+        return replace(found, relevance=self._projected(found))
+
+    def _projected(self, found: Attribution) -> Tensor:
+        channels = found.relevance
+        if channels.ndim < 3:
+            raise NoSpaceError(
+                f"principal-component compares the places of a map, and that of {self.method.name} "
+                f"has none (it is {tuple(channels.shape[1:])} for a picture): use the method itself"
+            )
+        if channels.shape[1] == 1:
+            raise MethodError(
+                f"principal-component takes several channels, and {self.method.name} gives one "
+                "here: choose a method of more, such as grad-cam or gradient-x-activation, or put "
+                "principal-component inside, as in smoothgrad:method=principal-component"
+            )
+        parts = principal(channels, centred=self.centred, like_sum=True)
+        return parts.sum(1, keepdim=True)
+
+
+def principal(values: Tensor, *, centred: bool, like_sum: bool = False) -> Tensor:
     """Return channels (N, C, *space) whose sum is their projection on the first component.
 
     By the eigenvectors of the smaller Gram matrix, of places or of channels, in double precision;
-    oriented so that the projection agrees with the energy.
+    oriented so that the projection agrees with the energy, or like_sum: with the channels' sum.
     """
     places = _places(values, centred=centred)
     energy = places.square().sum(2)
@@ -151,7 +213,13 @@ def principal(values: Tensor, *, centred: bool) -> Tensor:
         right = right / torch.where(length > 0, length, 1)
     else:
         _, right = _first(places.mT @ places, places.abs().mean(1))
-    sign = _sign((places @ right[..., None])[..., 0], energy)
+    projection = (places @ right[..., None])[..., 0]
+    sign = _sign(projection, energy)
+    if like_sum:
+        whole, size = places.sum(2), places.abs().sum(2)
+        agreement = (projection * whole).sum(1, keepdim=True).abs()
+        least = CANCELLED * (projection.abs() * size).sum(1, keepdim=True)
+        sign = torch.where(agreement > least, _sign(projection, whole), sign)
     parts = places * (sign * right)[:, None]
     return parts.mT.reshape(values.shape).to(values)
 
@@ -175,7 +243,7 @@ def _first(symmetric: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     return values[:, 0], vectors[..., 0]
 
 
-def _sign(projection: Tensor, energy: Tensor) -> Tensor:
-    """(N, 1): -1 where a projection (N, places) has to be turned to agree with the energy there."""
-    agreement = (projection * energy).sum(1, keepdim=True)
+def _sign(projection: Tensor, wanted: Tensor) -> Tensor:
+    """(N, 1): -1 where a projection (N, places) has to be turned to agree with what is wanted."""
+    agreement = (projection * wanted).sum(1, keepdim=True)
     return torch.where(agreement < 0, -1.0, 1.0)

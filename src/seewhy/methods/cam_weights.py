@@ -23,6 +23,7 @@ from seewhy.methods.cam import (
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
 from seewhy.model.tape.ask import MOST_ROWS, ask, first_rows
+from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import Recording, record
 from seewhy.model.tape.replay import replay
 from seewhy.run import Run, generator
@@ -78,22 +79,26 @@ class AblationCAM(LayerMaps):
         lost = full.new_zeros(activations.shape[:2])
         first = first_rows(recording.prepared)  # rows of one picture share its replays
         followers = {row: [i for i, each in enumerate(first) if each == row] for row in first}
-        work = activations.flatten(2).any(2).nonzero()
+        work = activations.flatten(2).any(2).nonzero().cpu()
         work = work[
             torch.tensor([row in followers for row in work[:, 0].tolist()], dtype=torch.bool)
         ]
         at_once = recording.model.rows_at_once(recording.prepared, run, gradient=False)
         at_once = min(at_once, MOST_ROWS) if activations.device.type == "cpu" else at_once
-        for start in range(0, len(work), at_once):
-            rows, channels = work[start : start + at_once].T
-            without = activations.index_select(0, rows)
-            without[torch.arange(len(rows), device=rows.device), channels] = 0
+
+        def lose(start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+            rows, channels = work[start:stop].T
+            without = activations.index_select(0, rows.to(activations.device))
+            without[torch.arange(len(rows)), channels] = 0
             outcome = replay(recording, layer, without, rows)
             asked = [(i, own) for i, row in enumerate(rows.tolist()) for own in followers[row]]
             places, own = torch.tensor(asked).T
             scores = score.of(own)(outcome.rows(places), torch.arange(len(own)))
-            lost[own, channels[places]] = full[own] - scores.double()
-            run.report(min(start + at_once, len(work)), len(work), "channels")
+            return own, channels[places], full[own] - scores.double()
+
+        for _, done, (own, channels, losses) in in_parts(len(work), at_once, lose):
+            lost[own, channels] = losses
+            run.report(done, len(work), "channels")
         return lost / torch.where(full != 0, full.abs(), 1)[:, None]
 
 

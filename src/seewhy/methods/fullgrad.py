@@ -14,6 +14,7 @@ from seewhy.errors import NoSpaceError, warn
 from seewhy.methods.base import Attribution, Display, Method
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
+from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import Recording, record
 from seewhy.run import Run
 
@@ -64,19 +65,21 @@ class FullGrad(Method):
             )
         layers = _with_biases(model, prepared)
         at_once = max(1, model.rows_at_once(prepared, run) // AT_ONCE)
-        if at_once < len(prepared):
-            score.bind(model, prepared)
-        found, gaps = [], []
-        for start in range(0, len(prepared), at_once):
-            rows = torch.arange(start, min(start + at_once, len(prepared)))
-            whole = len(rows) == len(prepared)
+
+        def share_out(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            rows, whole = torch.arange(start, stop), stop - start == len(prepared)
+            if not whole:
+                score.bind(model, prepared)
             part, own = (prepared, score) if whole else (prepared.rows(rows), score.of(rows))
             recording = record(model, part, own, [INPUT, *(each.plain for each in layers)])
-            found.append(_shared_out(recording, layers))
-            summed = found[-1].flatten(1).sum(1, dtype=torch.float64)
-            scores = recording.scores.double()
+            return _shared_out(recording, layers), recording.scores.double()
+
+        found, gaps = [], []
+        for _, done, (shares, scores) in in_parts(len(prepared), at_once, share_out):
+            found.append(shares)
+            summed = shares.flatten(1).sum(1, dtype=torch.float64)
             gaps.append((summed - scores).abs() / scores.abs().clamp(min=1e-12))
-            run.report(int(rows[-1]) + 1, len(prepared), "pictures")
+            run.report(done, len(prepared), "pictures")
         gap = torch.cat(gaps)
         if prepared.tensor.dtype in (torch.float32, torch.float64) and float(gap.max()) > MISSED:
             warn(
@@ -102,11 +105,15 @@ class _Biased:
 
 
 def _with_biases(model: Model, prepared: Prepared) -> list[_Biased]:
-    """Every call of a module that adds something, and what it adds to each of its channels."""
+    """Every call of a module that adds something, and what it adds to each of its channels.
+
+    What a network computes once for a whole batch (from learned positions) has one gradient for
+    all its pictures, of which none has a share.
+    """
     found = []
     for layer in model.layers(prepared):
         module = model.find(layer)
-        bias = _bias(module)
+        bias = None if layer.still else _bias(module)
         if bias is not None and bool(bias.any()):
             read = model.findings.settled(layer, prepared)
             found.append(_Biased(read, bias, isinstance(module, nn.Linear)))

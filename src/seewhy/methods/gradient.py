@@ -11,6 +11,7 @@ from torch import Tensor
 from seewhy.methods.base import Attribution, Display, Method
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT
+from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import record
 from seewhy.run import Run
 
@@ -76,9 +77,13 @@ def input_gradients(model: Model, prepared: Prepared, score: Score, run: Run) ->
     if at_once >= len(prepared):
         return record(model, prepared, score, [INPUT]).gradients[INPUT]
     score.bind(model, prepared)
+
+    def slope(start: int, stop: int) -> Tensor:
+        rows = torch.arange(start, stop)
+        return record(model, prepared.rows(rows), score.of(rows), [INPUT]).gradients[INPUT]
+
     found = []
-    for start in range(0, len(prepared), at_once):
-        rows = torch.arange(start, min(start + at_once, len(prepared)))
-        found.append(record(model, prepared.rows(rows), score.of(rows), [INPUT]).gradients[INPUT])
-        run.report(int(rows[-1]) + 1, len(prepared), "pictures")
+    for _, done, gradients in in_parts(len(prepared), at_once, slope):
+        found.append(gradients)
+        run.report(done, len(prepared), "pictures")
     return torch.cat(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from seewhy.methods.baselines import Baseline, baselines_of, check_baseline
 from seewhy.methods.path import gap_of, gather, gauss_legendre, straight
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, OUTPUT, Layer, LayerSpec
+from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.record import Recording, record
 from seewhy.model.tape.replay import replay
@@ -120,17 +122,20 @@ class Conductance(_AlongPath):
         relevance = torch.empty(0)
         empty, whole = torch.zeros(2, len(prepared), dtype=torch.float64)
         before: tuple[Tensor, Tensor, Tensor] | None = None
-        for begin in range(0, total, at_once):
-            work = torch.arange(begin, min(begin + at_once, total))
+
+        def points(begin: int, end: int) -> Recording:
+            work = torch.arange(begin, end)
             rows, path, step = work // length, work % length // count, work % count
             place = rows.to(inputs.device)
             start = full(starts[path.to(inputs.device), place])
             share = (step / self.steps).to(start).reshape(-1, *(1,) * (inputs.ndim - 1))
             pictures = start + share * (inputs[place] - start)
             changed = prepared.changed(pictures.to(prepared.tensor), rows)
-            found = record(model, changed, score.of(rows), [layer])
+            return record(model, changed, score.of(rows), [layer])
 
-            ways = work // count
+        for begin, end, found in in_parts(total, at_once, points):
+            work = torch.arange(begin, end)
+            rows, step, ways = work // length, work % count, work // count
             activations, gradients = found.activations[layer], found.gradients[layer]
             if before is not None:  # the last point of the part before
                 ways = torch.cat([before[0], ways])
@@ -147,7 +152,7 @@ class Conductance(_AlongPath):
             scores = found.scores.double().cpu() / len(starts)
             for ends, number in ((empty, 0), (whole, self.steps)):
                 ends.index_add_(0, rows[step == number], scores[step == number])
-            run.report(min(begin + at_once, total), total, "steps")
+            run.report(end, total, "steps")
         gap = gap_of(relevance, (whole - empty, whole))
         return Attribution(relevance, {"completeness gap": gap}, (layer,))
 
@@ -210,15 +215,21 @@ class LayerIntegratedGradients(_AlongPath):
             begun = record(model, prepared.changed(start), score.of(every), watch=[layer])
             begin, way = begun.activations[layer], own - begun.activations[layer]
             empty += score.of(every)(replay(recording, layer, begin, every), every).double().cpu()
-            for part in torch.arange(total).split(at_once):
+
+            def flow(first: int, last: int, begin: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
+                part = torch.arange(first, last)
                 rows, step = part // self.steps, part % self.steps
                 place = rows.to(own.device)
                 share = points[step].to(own).reshape(-1, *(1,) * (own.ndim - 1))
                 weight = weights[step].to(own).reshape(share.shape) / len(starts)
                 between = begin[place] + share * way[place]
                 gradients = _gradients_after(recording, layer, between, score, rows)
-                relevance.index_add_(0, place, gradients * weight * way[place])
-                run.report(number * total + int(part[-1]) + 1, len(starts) * total, "steps")
+                return place, gradients * weight * way[place]
+
+            flowing = partial(flow, begin=begin, way=way)
+            for _, done, (place, flows) in in_parts(total, at_once, flowing):
+                relevance.index_add_(0, place, flows)
+                run.report(number * total + done, len(starts) * total, "steps")
         whole = recording.scores.double().cpu()
         gap = gap_of(relevance, (whole - empty / len(starts), whole))
         return Attribution(relevance, {"completeness gap": gap}, (layer,))

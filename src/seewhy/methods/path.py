@@ -17,6 +17,7 @@ from seewhy.methods.baselines import Baseline, baselines_of, check_baseline, noi
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
 from seewhy.model.tape.ask import ask
+from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import record
 from seewhy.model.tape.trees import full
 from seewhy.run import Run, generator
@@ -164,18 +165,22 @@ def gather(
     """
     rows = torch.arange(len(prepared)) if rows is None else rows
     total, at_once = len(rows) * steps, model.rows_at_once(prepared, run)
-    relevance = torch.empty(0)
-    for start in range(0, total, at_once):
-        work = torch.arange(start, min(start + at_once, total))
+
+    def flow(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        work = torch.arange(start, stop)
         own, step = rows[work // steps], work % steps
         pictures, ways = points(own, step)
         changed = prepared.changed(pictures.to(prepared.tensor), own)
         gradients = record(model, changed, score.of(own), [layer]).gradients[layer]
-        if not relevance.numel():
-            relevance = gradients.new_zeros(len(prepared), *gradients.shape[1:])
         ways = _column(ways, gradients) if ways.ndim == 1 else ways.to(gradients)
-        relevance.index_add_(0, own.to(gradients.device), gradients * ways)
-        run.report(min(start + at_once, total), total, "steps")
+        return own.to(gradients.device), gradients * ways
+
+    relevance = torch.empty(0)
+    for _, done, (own, flows) in in_parts(total, at_once, flow):
+        if not relevance.numel():
+            relevance = flows.new_zeros(len(prepared), *flows.shape[1:])
+        relevance.index_add_(0, own, flows)
+        run.report(done, total, "steps")
     return relevance
 
 

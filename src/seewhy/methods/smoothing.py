@@ -14,6 +14,7 @@ from seewhy.methods.base import Attribution, Display, Method, positive
 from seewhy.methods.gradient import Gradient
 from seewhy.methods.registry import method
 from seewhy.model.layers import Layer
+from seewhy.model.tape.trees import moved
 from seewhy.run import Run, generator
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class _Noisy(Method):
         draws = [generator(run.seed, key) for key in prepared.keys]
         for sample in range(self.samples):
             noise = torch.stack([_normal(inputs[0], draw) for draw in draws])
-            copy = prepared.changed(inputs + spread * noise.to(inputs))
+            sent = moved(noise, inputs.device, inputs.dtype)
+            copy = prepared.changed(inputs + spread * sent)
             yield self.method.attribute(model, copy, score, run)
             run.report(sample + 1, self.samples, "samples")
 

@@ -14,18 +14,22 @@ from seewhy.model.layers import ZERO_HEAD, Layer, LayerTable, layer_table
 from seewhy.model.outputs import detects, main_output
 from seewhy.model.prepare import Prepared
 from seewhy.model.tape.attention import Readers, readers
-from seewhy.model.tape.memory import pass_bytes
+from seewhy.model.tape.compiled import Compiled, compile_module, users_hooks
+from seewhy.model.tape.guard import home
+from seewhy.model.tape.memory import out_of_memory, pass_bytes
 from seewhy.model.tape.passes import uncounted
 from seewhy.model.tape.record import raise_if_known
 from seewhy.model.tape.replay import AGREEMENT, Plan, make_plan
 from seewhy.model.tape.trace import trace
 from seewhy.model.tape.trees import select_rows, tensors
-from seewhy.run import generator
+from seewhy.run import Run, generator
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
 
 MOST_KEPT = 64  # findings, for inputs of several shapes
+UNBOUNDED = 1 << 62  # bytes for a row: as few rows as there can be
+MANY_ROWS = 16  # from so many on convolutions have other kernels, and compiled code others too
 
 T = TypeVar("T")
 
@@ -97,7 +101,12 @@ class Findings:
         """Return the memory that a forward takes for one picture, and a backward to the input."""
 
         def find() -> tuple[int, int]:
-            return pass_bytes(self._model, self._model.at_home(self.noise(1, like)))
+            try:
+                return pass_bytes(self._model, self._model.at_home(self.noise(1, like)))
+            except (RuntimeError, MemoryError) as error:
+                if out_of_memory(error):  # with a graph: without one a single row may still fit
+                    return UNBOUNDED, UNBOUNDED
+                raise
 
         return self._found("bytes", like, find)[gradient]
 
@@ -121,7 +130,12 @@ class Findings:
             if like.tensor.ndim != 4 or not any(isinstance(m, nn.Conv2d) for m in module.modules()):
                 return torch.contiguous_format
             noise = self._model.at_home(self.noise(2, like))
-            found = self._runner(noise)(noise.tensor.clone())
+            try:
+                found = self._runner(noise)(noise.tensor.clone())
+            except (RuntimeError, MemoryError) as error:
+                if out_of_memory(error):
+                    return torch.contiguous_format
+                raise
             if detects(found) or not main_output(found).numel():
                 return torch.contiguous_format  # what is found in noise tells nothing
             plain = main_output(found)
@@ -138,6 +152,25 @@ class Findings:
 
         with torch.inference_mode(mode=False), torch.no_grad():
             return self._found("layout", like, find)
+
+    def compiled(self, like: Prepared, run: Run) -> Compiled | None:
+        """Return the network compiled, if the run wants that; None where it runs as it is."""
+        if not run.compile:
+            return None
+        backend = run.compile if isinstance(run.compile, str) else "inductor"
+        form = self.layout(like)
+
+        def find() -> Compiled | None:
+            rows = self._model.rows_at_once(like, run, gradient=False)
+            noise = self._model.at_home(self.noise(min(rows, MANY_ROWS), like))
+            laid = noise.tensor.contiguous(memory_format=form)
+            return compile_module(self._model, noise.changed(laid), backend)
+
+        module = self._model.module
+        what = ("compiled", backend, form, home(module), users_hooks(module))
+        with torch.inference_mode(mode=False), torch.no_grad():
+            found = self._found(what, like, find, keep=lambda each: each is None or each.ran)
+        return found if found is not None and found.ran else None
 
     def _found(
         self,

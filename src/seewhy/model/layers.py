@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge, Node
 from seewhy.errors import LayerError
 from seewhy.model.layout import Layout, Reading, readings
 from seewhy.model.outputs import has_class_head, main_output
-from seewhy.model.tape.graph import cuts
+from seewhy.model.tape.graph import cuts, following
 from seewhy.model.tape.trace import Call, Trace
 
 MOST_AFTER = 0.5  # with more of the layers than this after it, a cut says too little
@@ -36,7 +36,8 @@ class Layer:
     floating-point outputs. layout, prefix and grid say where channels and space are: see
     `seewhy.model.layout`; a layer given with a layout is used as it is given. The other fields
     describe the layer: type of module, output shape without the batch, kernel size, channels in
-    and out, parameters; last: whether it was meant as the last of several calls.
+    and out, parameters; last: whether it was meant as the last of several calls; still: whether it
+    gives the same whatever the picture is, once for a whole batch (a learned position).
     """
 
     name: str
@@ -51,6 +52,7 @@ class Layer:
     channels: tuple[int, int] | None = field(default=None, compare=False)
     parameters: int = field(default=0, compare=False)
     last: bool = field(default=False, compare=False, repr=False)
+    still: bool = field(default=False, compare=False, repr=False)
     readings: tuple[Reading, ...] = field(default=(), compare=False, repr=False)
 
     @property
@@ -213,6 +215,8 @@ def _describe(trace: Trace) -> tuple[list[Layer], list[_Place], list[tuple[int, 
     grids: list[tuple[int, ...]] = []
     layers: dict[tuple[Call, int], Layer] = {}
     places: dict[tuple[Node, int], _Place] = {}
+    edges = [edge for call in trace.calls for _, edge in call.floats if edge is not None]
+    moved = following((edge.node for edge in edges), trace.input)
     for call in trace.by_end:
         mapped = isinstance(call.module, (*_CONVOLUTIONS, *_POOLING))
         grid = tuple(call.outputs[0].shape[2:]) if mapped and call.outputs else ()
@@ -226,6 +230,7 @@ def _describe(trace: Trace) -> tuple[list[Layer], list[_Place], list[tuple[int, 
             layer = _layer(call, index, fits)
             if call.number == last[call.module] and call.number == 0:
                 layer = replace(layer, call=-1)
+            layer = replace(layer, still=edge is None or edge.node not in moved)
             layers[call, index] = layer
             if edge is None:
                 continue

@@ -22,7 +22,8 @@ from seewhy.model.sources import SOURCES, demo
 from seewhy.model.tape.cut import Headless
 
 FORMS = (
-    '"demo", "demo/shortcut", "torchvision/resnet50", "timm/resnet18.a1_in1k", '
+    '"demo", "demo/shortcut", "demo/transformer", "torchvision/resnet50", '
+    '"timm/resnet18.a1_in1k", '
     '"hf/google/vit-base-patch16-224", '
     '"torchvision/resnet50@weights.safetensors", "package.module:callable@weights.pth", '
     'or a file "model.pt2"'
@@ -39,7 +40,7 @@ def load(
     """Return the model behind a reference.
 
     reference: "demo", and "demo/shortcut" and "demo/mixed", which follow a sticker more than the
-    shape or beside it; "torchvision/NAME", "timm/NAME", "hf/REPOSITORY or folder", with
+    shape or beside it, and "demo/transformer", a vision transformer; "torchvision/NAME", "timm/NAME", "hf/REPOSITORY or folder", with
     "?weights=none" for an untrained network and "@FILE" for weights of your own; a Python path
     "package.module:callable", called without arguments, with "@FILE"; a file of torch.export
     (.pt2), TorchScript, or a pickled module, which runs code and needs allow_pickle=True; a torch

@@ -216,28 +216,44 @@ class Model:
     def held(self, run: Run | None = None) -> Iterator[None]:
         """Hold the network in evaluation mode, on the run's device, in its precision."""
         device = check_device(run.device) if run is not None and run.device else None
-        self._seed = run.seed if run is not None else self._seed
         with guard(self.module, device, run.dtype if run is not None else None):
-            yield
+            before, self._seed = self._seed, run.seed if run is not None else self._seed
+            try:
+                yield
+            finally:
+                self._seed = before
 
-    def forward(self, tensor: Tensor, others: Any = None, *, counted: bool = True) -> Any:
+    def forward(
+        self,
+        tensor: Tensor,
+        others: Any = None,
+        *,
+        counted: bool = True,
+        instead: Callable[..., Any] | None = None,
+    ) -> Any:
         """Run the network as it stands, in the caller's grad mode; held by the caller.
 
         A network of fixed batch gets its rows filled up with the last one, and the surplus is cut
-        off its outputs again. Raises ModelError for more rows than that.
+        off its outputs again. instead: what runs in the module's place, such as the module
+        compiled. Raises ModelError for more rows than that.
         """
         rows, fixed = len(tensor), self.offers.batch
         if counted:
             spend(forwards=rows)
         if fixed is None or rows == fixed:
-            return self._call(tensor, others)
+            return self._call(tensor, others, instead)
         if rows > fixed:
             raise ModelError(
                 f"{self.name} takes batches of {fixed}, and {rows} rows came: send fewer at once"
             )
         filler = torch.arange(fixed).clamp(max=rows - 1)
-        filled = self._call(tensor[filler.to(tensor.device)], select_rows(others, filler))
+        filled = self._call(tensor[filler.to(tensor.device)], select_rows(others, filler), instead)
         return select_rows(filled, torch.arange(rows))
+
+    @property
+    def draws(self) -> bool:
+        """Whether the network draws random numbers; known once it has run."""
+        return bool(self._luck.draws)
 
     def at_home(self, prepared: Prepared) -> Prepared:
         """Return the pictures on the network's device and in its precision."""
@@ -254,13 +270,17 @@ class Model:
                 found.append(self.forward(usable(part.tensor), usable(part.others)))
         return joined(found)
 
-    def rows_at_once(self, prepared: Prepared, run: Run, *, gradient: bool = True) -> int:
-        """Return how many rows a forward may have within the run's memory, and a backward to it."""
+    def rows_at_once(
+        self, prepared: Prepared, run: Run, *, gradient: bool = True, times: float = 1.0
+    ) -> int:
+        """Return how many rows a forward may have within the run's memory, and a backward to it.
+
+        times: what a row holds, as a multiple of what a plain pass holds for it.
+        """
         # kernels keep copies of the weights in an order of their own
         unpacked = 2 * sum(each.nbytes for each in self.module.parameters())
-        fit = run.rows_at_once(
-            self.findings.bytes_per_row(prepared, gradient), prepared.tensor.device, unpacked
-        )
+        row = int(times * self.findings.bytes_per_row(prepared, gradient))
+        fit = run.rows_at_once(row, prepared.tensor.device, unpacked)
         return min(fit, self.offers.batch or fit)
 
     def fingerprint(self) -> str:
@@ -277,14 +297,15 @@ class Model:
 
     # ------------------------------------------------------------------ helpers
 
-    def _call(self, tensor: Tensor, others: Any) -> Any:
+    def _call(self, tensor: Tensor, others: Any, instead: Callable[..., Any] | None) -> Any:
+        run = self.module if instead is None else instead
         try:
             with self._luck.seeded(self._seed, tensor.device):
                 if others is None:
-                    return self.module(tensor)
+                    return run(tensor)
                 if isinstance(others, dict):
-                    return self.module(tensor, **others)
-                return self.module(tensor, *others)
+                    return run(tensor, **others)
+                return run(tensor, *others)
         except Exception as error:
             error.add_note(
                 f"while running {self.name} on an input of shape {tuple(tensor.shape)}, "

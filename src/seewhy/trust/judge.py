@@ -25,6 +25,7 @@ from seewhy.methods import Method, as_method
 from seewhy.model.model import Model
 from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import Ready, read_each, sources_of
+from seewhy.model.tape.memory import no_memory, out_of_memory
 from seewhy.model.tape.passes import Passes, uncounted
 from seewhy.run import Run
 from seewhy.stream import Order, Row, batch_of, explain_rows
@@ -156,14 +157,21 @@ def _cases(
                     model.layers(prepared)
                 if model.offers.gradient:
                     model.rows_at_once(prepared, run)
-    except (NoAnswerError, NoSpaceError, PictureError) as error:
+                if run.compile:
+                    model.findings.compiled(model.at_home(prepared), run)
+    except (NoAnswerError, NoSpaceError, PictureError, RuntimeError, MemoryError) as error:
+        memory = out_of_memory(error)
+        if not (memory or isinstance(error, SeewhyError)):
+            raise
         if len(group) == 1:
-            judged.left_out.append(Failure(group[0].name, error))
+            problem = no_memory(error) if memory else error
+            judged.left_out.append(Failure(group[0].name, problem))
             return
-        for each in group:
-            yield from _cases(model, [each], targets, truths, judged, run)
     else:
         yield case, rows
+        return
+    for each in group:  # the error is gone, and with it what it held
+        yield from _cases(model, [each], targets, truths, judged, run)
 
 
 def _several(given: Any) -> list[Any]:

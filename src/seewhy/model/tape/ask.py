@@ -17,6 +17,7 @@ from torch import Tensor
 from seewhy.errors import CancelledError
 from seewhy.model.layers import Layer
 from seewhy.model.prepare import Prepared
+from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import Outcome, Scoring, record
 from seewhy.run import Run
 
@@ -31,6 +32,10 @@ MOST_ROWS = 64  # at once on a CPU: more only leave its caches
 
 class Question(Protocol):
     """What `ask` needs of a score that is bound to pictures."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers whose activations the score reads."""
 
     def of(self, rows: Tensor) -> Scoring:
         """Return the score for changed pictures of which row i belongs to the picture rows[i]."""
@@ -77,30 +82,28 @@ def ask(
     at_once = model.rows_at_once(prepared, run, gradient=False)
     at_once = min(at_once, MOST_ROWS) if device.type == "cpu" else at_once
     needed = sum(change < least for change, _ in order)
-    began, start = time.perf_counter(), 0
-    while start < len(order):
-        part = order[start : start + at_once]
+    fast = None if score.layers else model.findings.compiled(prepared, run)
+
+    def answer(start: int, stop: int) -> Answers:
+        part = order[start:stop]
         changes, rows = torch.tensor(part).T
         asked = [(place, row) for place, (_, own) in enumerate(part) for row in followers[own]]
         places, own = torch.tensor(asked).T
+        tensor = changed(rows, changes).contiguous(memory_format=form)
+        question = _Shared(score.of(own), places)
+        found = record(model, prepared.changed(tensor, rows), question, instead=fast).scores
+        return Answers(own, changes[places], found.double().cpu())
+
+    began = time.perf_counter()
+    for _, done, answers in in_parts(len(order), at_once, answer):
+        yield answers
         try:
-            tensor = changed(rows, changes).contiguous(memory_format=form)
-            some = prepared.changed(tensor, rows)
-            scores = record(model, some, _Shared(score.of(own), places)).scores
-        except torch.OutOfMemoryError:
-            if at_once == 1:
-                raise
-            at_once = (at_once + 1) // 2
-            continue
-        yield Answers(own, changes[places], scores.double().cpu())
-        start += len(part)
-        try:
-            run.report(start, len(order), what)
+            run.report(done, len(order), what)
         except CancelledError:
-            if not partial or start < needed:
+            if not partial or done < needed:
                 raise
             return
-        if seconds is not None and start >= needed and time.perf_counter() - began >= seconds:
+        if seconds is not None and done >= needed and time.perf_counter() - began >= seconds:
             return
 
 

@@ -15,12 +15,8 @@ def cuts(root: Node, leaf: Tensor) -> dict[Node, int]:
 
     A node is a cut when no edge jumps over it in topological order; found in linear time.
     """
-    order = _postorder(root)
-    live = set()
-    for node in order:  # children come before their parents
-        is_leaf = getattr(node, "variable", None) is leaf
-        if is_leaf or any(child in live for child, _ in node.next_functions):
-            live.add(node)
+    order = _postorder([root])
+    live = _following(order, leaf)
     line = [node for node in reversed(order) if node in live]
     place = {node: index for index, node in enumerate(line)}
 
@@ -38,6 +34,11 @@ def cuts(root: Node, leaf: Tensor) -> dict[Node, int]:
         if jumping == 0 and len(used[node]) == 1:
             found[node] = next(iter(used[node]))
     return found
+
+
+def following(nodes: Iterable[Node], leaf: Tensor) -> set[Node]:
+    """Return the nodes, of these and of all behind them, that have a path to the leaf."""
+    return _following(_postorder(nodes), leaf)
 
 
 def reached(
@@ -63,18 +64,31 @@ def reached(
     return met, leaf_met
 
 
-def _postorder(root: Node) -> list[Node]:
+def _following(order: Iterable[Node], leaf: Tensor) -> set[Node]:
+    live: set[Node] = set()
+    for node in order:  # children come before their parents
+        is_leaf = getattr(node, "variable", None) is leaf
+        if is_leaf or any(child in live for child, _ in node.next_functions):
+            live.add(node)
+    return live
+
+
+def _postorder(roots: Iterable[Node]) -> list[Node]:
     order: list[Node] = []
-    seen = {root}
-    stack = [(root, iter(root.next_functions))]
-    while stack:
-        node, children = stack[-1]
-        for child, _ in children:
-            if child is not None and child not in seen:
-                seen.add(child)
-                stack.append((child, iter(child.next_functions)))
-                break
-        else:
-            order.append(node)
-            stack.pop()
+    seen: set[Node] = set()
+    for root in roots:
+        if root in seen:
+            continue
+        seen.add(root)
+        stack = [(root, iter(root.next_functions))]
+        while stack:
+            node, children = stack[-1]
+            for child, _ in children:
+                if child is not None and child not in seen:
+                    seen.add(child)
+                    stack.append((child, iter(child.next_functions)))
+                    break
+            else:
+                order.append(node)
+                stack.pop()
     return order

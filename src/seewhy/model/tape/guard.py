@@ -27,7 +27,7 @@ class _Holding:
 
 _EMPTY: dict[str, Any] = {}
 _holdings: WeakKeyDictionary[nn.Module, _Holding] = WeakKeyDictionary()
-_ours = threading.Lock()
+_ours = threading.RLock()
 
 
 @contextmanager
@@ -222,8 +222,8 @@ def _like(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None
     return copy
 
 
-_eager_holders = 0
-_eager_stance = ExitStack()
+_eager_holders: dict[int, int] = {}  # by thread
+_eager_stances: list[Any] = []  # the one that is set, if it is
 
 
 @contextmanager
@@ -232,18 +232,33 @@ def _eager() -> Iterator[None]:
 
     The stance belongs to the whole process: the first holder sets it, the last one puts it back.
     """
-    global _eager_holders  # noqa: PLW0603 - so does what it counts
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
+    me = threading.get_ident()
     with _ours:
-        _eager_holders += 1
-        if _eager_holders == 1:
-            _eager_stance.enter_context(torch.compiler.set_stance("force_eager"))
+        if "torch._dynamo" in sys.modules and not _eager_stances:
+            _eager_stances.append(torch.compiler.set_stance("force_eager"))
+        _eager_holders[me] = _eager_holders.get(me, 0) + 1
     try:
         yield
     finally:
         with _ours:
-            _eager_holders -= 1
-            if _eager_holders == 0:
-                _eager_stance.close()
+            _eager_holders[me] -= 1
+            if not _eager_holders[me]:
+                del _eager_holders[me]
+            if not _eager_holders and _eager_stances:
+                _eager_stances.pop().__exit__(None, None, None)
+
+
+@contextmanager
+def compiled_code() -> Iterator[bool]:
+    """Let compiled code run inside, unless another thread holds a model; tell whether it may.
+
+    Whoever wants to begin or to end holding a model meanwhile waits.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_ours)
+        alone = _eager_holders.keys() <= {threading.get_ident()}
+        if alone:
+            stack.enter_context(torch.compiler.set_stance("default"))
+        else:
+            stack.close()
+        yield alone

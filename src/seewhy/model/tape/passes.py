@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass
@@ -48,6 +48,19 @@ def uncounted() -> Iterator[None]:
         yield
     finally:
         _counter.reset(token)
+
+
+@contextmanager
+def unless_failed() -> Iterator[None]:
+    """Count what is spent inside only where the block succeeds: what failed has run no row."""
+    counter = _counter.get()
+    before = None if counter is None else replace(counter)
+    try:
+        yield
+    except BaseException:
+        if counter is not None and before is not None:
+            vars(counter).update(vars(before))
+        raise
 
 
 def spend(*, forwards: int = 0, backwards: int = 0, replays: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from seewhy.errors import LayerError, ModelError
 from seewhy.model.layers import INPUT, OUTPUT, Layer
 from seewhy.model.outputs import detects, main_output
 from seewhy.model.tape.guard import hookable, hooked
+from seewhy.model.tape.head import answered
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.trees import float_tensors, full, put, select_rows, usable
 
@@ -100,12 +101,14 @@ def record(
     layers: Iterable[Layer] = (),
     *,
     watch: Iterable[Layer] = (),
+    instead: Callable[..., Any] | None = None,
 ) -> Recording:
     """Run the model once; keep the layers' activations and the gradients of the score there.
 
     What comes before the earliest of the layers runs without a graph; only what comes after it is
     differentiated, and never with respect to a parameter. INPUT and OUTPUT are layers too. watch:
-    layers of which only the activations are kept. Returns tensors (N, C, *space), detached.
+    layers of which only the activations are kept. instead: what runs in the module's place where no
+    layer is read. Returns tensors (N, C, *space), detached.
 
     Raises LayerError when a layer was not reached, ModelError when no gradient comes back.
     """
@@ -117,7 +120,7 @@ def record(
     count = len(prepared)
     with model.held(), torch.inference_mode(mode=False), torch.no_grad():
         kept: dict[Layer, Kept] = {}
-        outcome, scores = _run(model, prepared, score, kept, (asked, starts, read))
+        outcome, scores = _run(model, prepared, score, kept, (asked, starts, read), instead)
         if starts and not scores.requires_grad:
             # a network that turns gradients off for some of its layers also turns ours off again
             with torch.enable_grad():
@@ -140,6 +143,7 @@ def _run(
     score: Scoring | None,
     kept: dict[Layer, Kept],
     layers: tuple[tuple[Layer, ...], ...],
+    instead: Callable[..., Any] | None = None,
 ) -> tuple[Outcome, Tensor]:
     """One forward and its scores; `kept` is filled."""
     asked, starts, read = layers
@@ -151,7 +155,9 @@ def _run(
             tensor = prepared.tensor.clone()  # a network may write into its input
         if INPUT in asked and INPUT not in starts:
             kept[INPUT] = Kept(prepared.tensor, prepared.tensor, prepared.tensor)
-        outputs = model.forward(tensor, usable(prepared.others))
+        hooks = bool(asked or read)
+        given = usable(prepared.others)
+        outputs = answered(model, tensor, given, instead=None if hooks else instead)
     if OUTPUT in asked:
         main = main_output(outputs)
         if OUTPUT in starts:

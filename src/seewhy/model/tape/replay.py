@@ -22,6 +22,7 @@ from seewhy.errors import LayerError
 from seewhy.model.layers import Layer
 from seewhy.model.tape.graph import Edge, reached
 from seewhy.model.tape.guard import hooked
+from seewhy.model.tape.head import answered
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.record import Kept, Outcome, Recording, keeping, live
 from seewhy.model.tape.trace import Call, Trace
@@ -123,7 +124,7 @@ def _fitting(model: Model, layer: Layer, prepared: Prepared) -> tuple[Plan, Capt
         with torch.no_grad():
             given = layer.reading.canonical(own).index_select(0, first)
             outputs = _run(model, plan, capture, prepared, given, first)
-        if _alike(outputs, select_rows(capture.outputs, first)):
+        if alike(outputs, select_rows(capture.outputs, first)):
             break
         plan.mode = Mode.FULL
     return plan, capture
@@ -203,15 +204,15 @@ def _agrees(model: Model, plan: Plan, noise: Prepared) -> bool:
         except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
             return False  # the network does something to zeros that only real values allow
         expected = _run_full(model, plan, noise, given * ramp, rows)
-    return _alike(outputs, expected)
+    return alike(outputs, expected)
 
 
-def _alike(outputs: Any, expected: Any) -> bool:
-    """Whether two outputs are the same up to rounding."""
+def alike(outputs: Any, expected: Any, rounding: float = AGREEMENT) -> bool:
+    """Tell whether two outputs are the same up to rounding, as a share of the largest value."""
     found, wanted = float_tensors(outputs), float_tensors(expected)
     return len(found) == len(wanted) and all(
         got.shape == want.shape
-        and bool((got - want).abs().max() <= AGREEMENT * want.abs().max().clamp(min=1e-30))
+        and bool((got - want).abs().max() <= rounding * want.abs().max().clamp(min=1e-30))
         for got, want in zip(found, wanted, strict=True)
         if want.numel()
     )
@@ -234,7 +235,7 @@ def _capture(model: Model, plan: Plan, prepared: Prepared) -> Capture:
             )
 
     with torch.no_grad(), hooked((module, keep) for module in {key[0] for key in wanted}):
-        capture.outputs = model.forward(prepared.tensor.clone(), prepared.others)
+        capture.outputs = answered(model, prepared.tensor.clone(), prepared.others)
     return capture
 
 
@@ -279,7 +280,8 @@ def _run(
     tensor = prepared.tensor.index_select(0, rows) if plan.needs_input else blank
     parts = {module, *(part for part, _ in plan.skips)}
     with _instead_of_forward(parts, instead), hooked([(module, nothing)]):
-        outputs = model.forward(tensor, select_rows(prepared.others, rows), counted=False)
+        others = select_rows(prepared.others, rows)
+        outputs = answered(model, tensor, others, but=parts, counted=False)
     if numbers.get(module, -1) < number:
         raise LayerError(f"layer {str(plan.layer)!r} was not reached in a replay")
     return outputs
@@ -307,7 +309,7 @@ def _run_full(model: Model, plan: Plan, prepared: Prepared, given: Tensor, rows:
 
     some = prepared.rows(rows)
     with hooked([(module, hook)]):
-        return model.forward(some.tensor, some.others)
+        return answered(model, some.tensor, some.others, but={module})
 
 
 def _select(output: Any, items: list[_Item], rows: Tensor, mode: Mode) -> Any:

@@ -111,6 +111,8 @@ def moved(structure: Any, device: torch.device, dtype: torch.dtype) -> Any:
     def move(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
+        if device.type == "cuda" and leaf.device.type == "cpu":
+            leaf = leaf.pin_memory().to(device, non_blocking=True)  # the CPU goes on meanwhile
         return leaf.to(device, dtype if leaf.is_floating_point() else None)
 
     return map_leaves(move, structure)

@@ -1,0 +1,182 @@
+"""Every method beside the passes that it needs, and some CAMs beside grad-cam."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytorch_grad_cam
+import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+from torchvision.models import resnet18, resnet50
+
+import seewhy as sw
+from benchmarks.harness import Section, Work, interleaved, ratio_rows
+from seewhy.methods import as_method, perform
+from seewhy.model.tape.passes import Passes, counted
+from seewhy.targets import Score, as_target
+
+AT_ONCE = 16  # rows of a plain pass
+
+SINGLE = (  # one forward, and a backward no further than the last layers
+    "grad-cam",
+    "hires-cam",
+    "layer-cam",
+    "grad-cam-plus-plus",
+    "xgrad-cam",
+    "grad-cam-element-wise",
+    "finer-cam",
+    "eigen-grad-cam",
+)
+TO_THE_LAYER = (
+    "cam",
+    "eigen-cam",
+    "kpca-cam",
+    "fem",
+    "random-cam",
+    "layer-fusion",
+    "layer-activation",
+    "gradient-x-activation",
+    "shapley-cam",
+    "smooth-grad-cam-plus-plus:samples=4",
+    "score-cam:channels=32",
+    "ss-cam:channels=8,samples=4",
+    "is-cam:channels=8,steps=4",
+    "augmentation:method=grad-cam",
+    "conductance:steps=8",
+    "internal-influence:steps=8",
+    "occlusion:patch=56,stride=28",
+    "feature-ablation:segments=patch:32",
+    "rise:samples=64",
+    "sobol:designs=2,grid=5",
+    "hsic:samples=64",
+    "lime:samples=64",
+    "kernel-shap:samples=64",
+    "shapley-sampling:samples=64,segments=patch:56",
+)
+TO_THE_PICTURE = (
+    "gradient",
+    "gradient-x-input",
+    "guided-backprop",
+    "deconvolution",
+    "guided-grad-cam",
+    "fullgrad",
+    "smoothgrad:samples=8",
+    "smoothgrad-squared:samples=8",
+    "vargrad:samples=8",
+    "integrated-gradients:steps=8",
+    "expected-gradients:samples=8",
+    "blur-ig:steps=8",
+    "guided-ig:steps=8",
+    "xrai",
+    "extremal-perturbation:steps=8",
+)
+
+
+def measure(*, quick: bool) -> Section:
+    """Return ratios to plain passes for ResNet-18, and seconds beside grad-cam for ResNet-50."""
+    size, rounds = (96, 3) if quick else (224, 8)
+    section = Section(
+        "passes",
+        "Methods beside the passes they need",
+        f"ResNet-18, batch 4, {size} px, default layer (layer4), few samples: what a method takes "
+        "beyond its passes shows most there. *method* is `seewhy.methods.perform`, which counts "
+        "its passes; *passes* are as many plain ones, 16 rows at a time: forwards without a graph, "
+        "and, for methods that differentiate down to the picture, as many forwards with a backward "
+        "as it has backwards. Below, ResNet-50, one picture: *grad-cam* is grad-cam 1.5.7.",
+    )
+    torch.manual_seed(0)
+    module = resnet18(weights=None).eval()
+    model, pictures = sw.Model(module, name="resnet18"), torch.randn(4, 3, size, size)
+    for methods, deep, bar in (
+        (SINGLE, False, 1.10),
+        (TO_THE_LAYER, False, 1.15),
+        (TO_THE_PICTURE, True, 1.15),
+    ):
+        for text in methods:
+            work = alone(model, pictures, text)
+            with counted() as passes:
+                work()
+            sides = {"passes": plain(module, pictures, passes, deep=deep), "method": work}
+            times = interleaved(sides, rounds)
+            section.at_most(
+                f"`{text}`: {passes}",
+                times.ratio("method", "passes"),
+                bar,
+                "x its passes",
+                times.spread("method", "passes"),
+            )
+    _beside_grad_cam(section, size, rounds)
+    return section
+
+
+def alone(model: sw.Model, pictures: torch.Tensor, text: str) -> Work:
+    """Return what gives a method's raw maps."""
+    method = as_method(text)
+
+    def work() -> object:
+        prepared = model.prepare(pictures)
+        score = Score([as_target(0)] * len(prepared), model, prepared)
+        return perform(method, model, prepared, score, sw.Run())
+
+    return work
+
+
+def plain(module: nn.Module, pictures: torch.Tensor, passes: Passes, *, deep: bool) -> Work:
+    """Return what does as many plain passes; deep: the backwards go down to the pictures."""
+    graphs = passes.backwards if deep else 0
+    rows = pictures.repeat(-(-passes.forwards // len(pictures)), 1, 1, 1)[: passes.forwards]
+
+    def work() -> object:
+        found: list[torch.Tensor] = []
+        with torch.inference_mode():
+            if passes.forwards > graphs:
+                found += [module(part) for part in rows[graphs:].split(AT_ONCE)]
+        for part in rows[:graphs].split(AT_ONCE) if graphs else ():
+            leaf = part.clone().requires_grad_()
+            found += torch.autograd.grad(module(leaf)[:, 0].sum(), leaf)
+        return found
+
+    return work
+
+
+def _beside_grad_cam(section: Section, size: int, rounds: int) -> None:
+    module = resnet50(weights=None).eval()
+    model, other = sw.Model(module, name="resnet50"), copy.deepcopy(module)
+    picture = torch.randn(1, 3, size, size)
+    for method, kind, bar, turns in (
+        ("ablation-cam", pytorch_grad_cam.AblationCAM, 100, 2),
+        ("eigen-cam", pytorch_grad_cam.EigenCAM, 3, rounds),
+        ("eigen-cam:layer=layer1", pytorch_grad_cam.EigenCAM, 3, rounds),
+    ):
+        layer = method.rpartition("=")[2] if "=" in method else "layer4"
+        sides = {
+            "seewhy": _seewhy(model, picture, method),
+            "grad-cam": _grad_cam(other, picture, kind, layer),
+        }
+        times = interleaved(sides, turns)
+        ratio_rows(section, times, f"`{method}`, ResNet-50", list(sides))
+        section.at_least(
+            f"`{method}` against grad-cam, ResNet-50",
+            times.ratio("grad-cam", "seewhy"),
+            bar,
+            "x faster",
+            times.spread("grad-cam", "seewhy"),
+        )
+
+
+def _seewhy(model: sw.Model, picture: torch.Tensor, method: str) -> Work:
+    return lambda: sw.explain(model, picture, 0, method)
+
+
+def _grad_cam(module: nn.Module, picture: torch.Tensor, kind: type, layer: str) -> Work:
+    def work() -> object:
+        with (
+            warnings.catch_warnings(),
+            kind(module, [module.get_submodule(layer)]) as cam,
+        ):
+            warnings.simplefilter("ignore")
+            return cam(picture, [ClassifierOutputTarget(0)])
+
+    return work
