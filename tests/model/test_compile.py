@@ -305,3 +305,13 @@ def test_torchs_own_backend_gives_the_same_maps():
     model, pictures = KINDS["residual"].model(), KINDS["residual"].pictures()
     expected = relevance(model, pictures, "rise:samples=40")
     same(relevance(model, pictures, "rise:samples=40", compile=True), expected)
+
+
+def test_a_last_part_of_one_row_is_compiled_no_more_than_others():
+    """65 masks are a part of 64 and one of a single row."""
+    model, picture = sw.Model(KINDS["plain"].model().module), KINDS["plain"].pictures()[:1]
+    many = sw.explain(model, picture, 0, "rise:samples=65,grid=3", compile="noting")
+    graphs = len(COMPILED)
+    again = sw.explain(model, picture, 0, "rise:samples=64,grid=3", compile="noting")
+    assert len(COMPILED) == graphs
+    assert many[0].relevance.shape == again[0].relevance.shape

@@ -1,11 +1,13 @@
 """In half precision a network's last linear layer answers in float32."""
 
+import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
 
 import seewhy as sw
 from seewhy.data.world import generate
+from seewhy.errors import SeewhyWarning
 from seewhy.model.tape.record import record
 from seewhy.model.tape.replay import replay
 
@@ -62,3 +64,40 @@ def test_maps_of_small_changes_keep_their_order():
             for each in (None, "bfloat16")
         )
         assert spearmanr(full, half).statistic > 0.98
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, pictures):
+        return self.head(self.conv(pictures).relu().mean((2, 3)))
+
+
+def test_a_hook_of_the_users_on_the_layer_is_respected():
+    module, pictures = Classifier().eval(), torch.randn(2, 3, 8, 8)
+    module.head.register_forward_hook(lambda _, __, output: 10 * output)
+    model = sw.Model(module)
+    found = scores(model, pictures, HALF)
+    torch.testing.assert_close(found.float(), scores(model, pictures), rtol=0.05, atol=0.05)
+
+
+def test_gradients_at_the_layer_itself_come_back():
+    model, pictures = sw.Model(Classifier().eval()), torch.randn(1, 3, 8, 8)
+    for precision in (None, "bfloat16"):
+        (why,) = sw.explain(
+            model, pictures, 2, "internal-influence:layer=head,steps=2", precision=precision
+        )
+        assert why.relevance.flatten().tolist() == [0, 0, 1, 0, 0]
+
+
+def test_compiled_it_would_be_rounded_again():
+    model, pictures = sw.Model(Classifier().eval()), torch.randn(1, 3, 8, 8)
+    with pytest.warns(SeewhyWarning, match="half precision runs as it is"):
+        (why,) = sw.explain(
+            model, pictures, 0, "occlusion:patch=4", precision="bfloat16", compile="eager"
+        )
+    (plain,) = sw.explain(model, pictures, 0, "occlusion:patch=4", precision="bfloat16")
+    assert torch.equal(why.relevance, plain.relevance)

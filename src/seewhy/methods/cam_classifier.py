@@ -36,7 +36,8 @@ class CAM(LayerMaps):
     activation; None for all. Applies where average pooling and a linear layer follow the layer
     (after a ReLU too, as in DenseNet), or a 1 x 1 convolution and average pooling (SqueezeNet);
     this is verified on every batch, and anything else is a MethodError.
-    The map is (N, 1, *space) and signed; its mean is the score without the bias.
+    The map is (N, 1, *space) and signed; its mean is the score without the bias, where no ReLU
+    stands between the class maps and their average (as in SqueezeNet).
     """
 
     layer: LayerSpec = None
@@ -62,7 +63,7 @@ class CAM(LayerMaps):
         combined = recording.gradients[OUTPUT].reshape(len(prepared), -1)
         found = []
         for layer in layers:
-            maps, head = _averaged_maps(model, recording, layer)
+            maps, head = averaged_maps(model, recording, layer)
             weights = combined @ head.weight.flatten(1).to(maps)
             if self.channels is not None:
                 kept = most_active(maps)[:, : self.channels]
@@ -71,7 +72,7 @@ class CAM(LayerMaps):
         return found
 
 
-def _averaged_maps(
+def averaged_maps(
     model: Model, recording: Recording, layer: Layer
 ) -> tuple[Tensor, nn.Linear | nn.Conv2d]:
     """The maps that are averaged and weighted into the logits, and the module with the weights.
@@ -106,6 +107,6 @@ def _gives(
     rounding = max(1e-3, 8 * torch.finfo(precision).eps)
     tolerance = rounding * float(logits.abs().max()) + 1e-6
     return any(
-        float((found.flatten(2).mean(2) - logits).abs().max()) <= tolerance
+        float((found.flatten(2).mean(2) - logits).detach().abs().max()) <= tolerance
         for found in (class_maps + shift, (class_maps + shift).relu())
     )

@@ -238,7 +238,8 @@ def _first(symmetric: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     if symmetric.shape[1] <= DENSE:
         values, vectors = torch.linalg.eigh(symmetric)
         return values[:, -1], vectors[..., -1]
-    begin = start[..., None] + start.mean(1)[:, None, None] + 1e-12
+    uneven = torch.linspace(1, 2, start.shape[1]).to(start)  # alike everywhere may be orthogonal
+    begin = (start + uneven * start.abs().mean(1, keepdim=True) + 1e-12)[..., None]
     values, vectors = torch.lobpcg(symmetric, X=begin, niter=200, largest=True)
     return values[:, 0], vectors[..., 0]
 

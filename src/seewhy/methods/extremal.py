@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -24,6 +25,7 @@ from seewhy.methods.changes import (
 )
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT
+from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import record
 from seewhy.run import Run
 
@@ -121,22 +123,26 @@ class ExtremalPerturbation(Removing):
         shape = tuple(each.shape[1] for each in bumps)
         grids = torch.full((len(rows), *shape), 0.5, device=device)
         speed, cells = torch.zeros_like(grids), math.prod(shape)
+
+        def slope(grids: Tensor, weight: float, start: int, stop: int) -> Tensor:
+            own, place = rows[start:stop], torch.arange(start, stop, device=device)
+            with torch.enable_grad():
+                grid = grids[place].requires_grad_()
+                masks = _smooth(grid, bumps)
+                pictures = fade(own, masks)
+            shown = prepared.changed(pictures.detach(), own)
+            gained = record(model, shown, score.of(own), [INPUT]).gradients[INPUT]
+            with torch.enable_grad():
+                reward = (pictures * gained).flatten(1).sum(1) / drop[own].to(pictures)
+                apart = masks.flatten(1).sort(stable=True).values - wanted[place]
+                gain = reward.sum() - weight * apart.square().mean(1).sum()
+                found: Tensor = torch.autograd.grad(gain, grid)[0]
+            return found
+
         for step in range(self.steps):
             weight = WEIGHT * step / self.steps  # none at first: then all places are alike
-            slopes = []
-            for part in torch.arange(len(rows)).split(at_once):
-                own, place = rows[part], part.to(device)
-                with torch.enable_grad():
-                    grid = grids[place].requires_grad_()
-                    masks = _smooth(grid, bumps)
-                    pictures = fade(own, masks)
-                shown = prepared.changed(pictures.detach(), own)
-                gained = record(model, shown, score.of(own), [INPUT]).gradients[INPUT]
-                with torch.enable_grad():
-                    reward = (pictures * gained).flatten(1).sum(1) / drop[own].to(pictures)
-                    apart = masks.flatten(1).sort(stable=True).values - wanted[place]
-                    gain = reward.sum() - weight * apart.square().mean(1).sum()
-                    slopes.append(torch.autograd.grad(gain, grid)[0])
+            parts = in_parts(len(rows), at_once, partial(slope, grids, weight))
+            slopes = [found for _, _, found in parts]
             speed = MOMENTUM * speed + cells * torch.cat(slopes)
             grids = (grids + RATE * speed).clamp(0, 1)
             run.report(step + 1, self.steps, "steps")

@@ -74,7 +74,9 @@ class _Propagation(Method):
         relevance = together(parts)
         scores = torch.cat([flow.scores for flow, _ in parts]).double()
         absorbed = torch.cat([own.absorbed[: len(flow.scores)] for flow, own in parts])
-        return Attribution(relevance, books(relevance, scores, absorbed), layers=(INPUT,))
+        mixed = any(own.mixed for _, own in parts)
+        found = books(relevance, scores, absorbed, mixed=mixed)
+        return Attribution(relevance, found, layers=(INPUT,))
 
 
 @method(
@@ -146,15 +148,17 @@ class AttnLRP(_Propagation):
         return Relevance(_inner(self.convolution), _inner(self.dense), softmax=self.softmax)
 
 
-def books(relevance: Tensor, scores: Tensor, absorbed: Tensor) -> dict[str, Tensor]:
+def books(relevance: Tensor, scores: Tensor, absorbed: Tensor, *, mixed: bool) -> dict[str, Tensor]:
     """Return what of each score is not in its map, and what of that no operation accounts for.
 
-    absorbed: (N,), what was measured operation by operation. A network that lays tokens before the
-    batch may have it under another picture's name; the sum over the pictures is right then too.
+    absorbed: (N,), what was measured operation by operation. mixed: a network that lays tokens
+    before the batch may have it under another picture's name, and only the sum over the pictures is
+    sure.
     """
     summed = relevance.flatten(1).sum(1, dtype=torch.float64)
     lost = scores - summed
-    gap = torch.minimum((lost - absorbed).abs(), (lost - absorbed).sum().abs())
+    gap = (lost - absorbed).abs()
+    gap = torch.minimum(gap, (lost - absorbed).sum().abs()) if mixed else gap
     scale = torch.maximum(scores.abs(), summed.abs()).clamp(min=1e-12)
     return {"absorbed": lost * scores.sign() / scale, "conservation gap": gap / scale}
 

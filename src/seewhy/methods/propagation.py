@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seewhy.errors import MethodError, NoSpaceError, warn
 from seewhy.methods.base import Attribution, Display, Method
-from seewhy.methods.cam import GradCAM
+from seewhy.methods.cam import GradCAM, enlarged
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
 from seewhy.model.tape.intercept import Flow, Rules, propagate
@@ -127,9 +127,7 @@ class GuidedGradCAM(Method):
                 "'guided-backprop' itself"
             )
         weights = coarse.relevance.sum(1, keepdim=True).clamp(min=0)
-        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
-        weights = nn.functional.interpolate(weights, size, mode=mode, align_corners=False)
-        return Attribution(fine.relevance * weights, coarse.checks, coarse.layers)
+        return Attribution(fine.relevance * enlarged(weights, size), coarse.checks, coarse.layers)
 
 
 # ---------------------------------------------------------------------- what is shared
@@ -171,6 +169,9 @@ def parts(
 
     kept: what the work holds, as a multiple of what a plain gradient does.
     """
+    at_once = model.rows_at_once(prepared, run, times=kept)
+    if at_once < len(prepared):
+        score.bind(model, prepared)
 
     def part(start: int, stop: int) -> T:
         rows = torch.arange(start, stop)
@@ -179,7 +180,7 @@ def parts(
         score.bind(model, prepared)
         return work(prepared.rows(rows), score.of(rows), rows)
 
-    return in_parts(len(prepared), model.rows_at_once(prepared, run, times=kept), part)
+    return in_parts(len(prepared), at_once, part)
 
 
 def together(found: Sequence[tuple[Flow, Rules]], layer: Layer = INPUT) -> Tensor:

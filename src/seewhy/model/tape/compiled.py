@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from seewhy.errors import warn
 from seewhy.model.function import Function
 from seewhy.model.tape.guard import compiled_code, hookable
+from seewhy.model.tape.head import HALF
 from seewhy.model.tape.memory import out_of_memory
 from seewhy.model.tape.replay import AGREEMENT, alike
-from seewhy.model.tape.trees import float_tensors, map_leaves
+from seewhy.model.tape.trees import float_tensors, map_leaves, select_rows
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -42,8 +43,11 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the module gives."""
+        rows = len(args[0])
+        if self._rows_vary and rows == 1:  # of which code of its own would be made
+            twice = map_leaves(_twice, (args, kwargs))
+            return select_rows(self(*twice[0], **twice[1]), torch.zeros(1, dtype=torch.long))
         if self._rows_vary:
-            rows = len(args[0])
             map_leaves(lambda leaf: _open(leaf, rows), (args, kwargs))
         with compiled_code() as allowed:
             self.ran |= allowed
@@ -59,6 +63,13 @@ def compile_module(model: Model, noise: Prepared, backend: str) -> Compiled | No
     module = model.module
     if isinstance(module, Function) or not hookable(module):
         warn(f"{model.name} is no torch module whose code can be compiled: {INSTEAD}")
+        return None
+
+    if noise.tensor.dtype in HALF:
+        warn(
+            f"{model.name} in half precision runs as it is, so that its last layer can answer in "
+            "float32: leave compile or precision out"
+        )
         return None
 
     def run(instead: Compiled | None) -> Any:
@@ -101,8 +112,14 @@ def users_hooks(module: nn.Module) -> int:
     return hash(tuple(tables))
 
 
+def _twice(leaf: Any) -> Any:
+    """The only row twice."""
+    single = isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == 1
+    return torch.cat([leaf, leaf]) if single else leaf
+
+
 def _open(leaf: Any, rows: int) -> Any:
-    """Leave the number of rows open; of a single row code of its own is made all the same."""
-    if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows > 1:
+    """Leave the number of rows open."""
+    if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows:
         torch._dynamo.maybe_mark_dynamic(leaf, 0)
     return leaf

@@ -173,7 +173,7 @@ class Rules(TorchFunctionMode):
             if node is None or node in seen:
                 continue
             seen.add(node)
-            name = node.name().rpartition("::")[2].partition("Backward")[0]
+            name = node_name(node)
             if _VOUCHED not in _metadata(node) and not self.passes(node, name.lower()):
                 found[name] += 1
             pending.extend(child for child, _ in node.next_functions)
@@ -280,6 +280,11 @@ def _detached(leaf: Any) -> Any:
 # ---------------------------------------------------------------------- names of functions
 
 
+def node_name(node: Node) -> str:
+    """Return what an autograd node is the backward of, such as Convolution."""
+    return node.name().rpartition("::")[2].partition("Backward")[0]
+
+
 def names(text: str) -> frozenset[str]:
     """Return the words of a text, in lower case but for properties such as .T."""
     return frozenset(each if each[0] == "." else each.lower() for each in text.split())
@@ -328,13 +333,14 @@ def plain_call(
         given = _signature(func).bind(*args, **kwargs)
         in_place = bool(given.arguments.pop("inplace", False))
         args, kwargs = given.args, given.kwargs
+    kwargs = {_NUMPYS.get(name, name): each for name, each in kwargs.items()}
     if not args and "input" in kwargs:
-        kwargs = dict(kwargs)
         args = (kwargs.pop("input"),)
     return Call(name, func, args, kwargs), in_place
 
 
 _signature = cache(inspect.signature)
+_NUMPYS = {"axis": "dim", "keepdims": "keepdim"}  # which torch takes as well
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 

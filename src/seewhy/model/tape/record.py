@@ -157,7 +157,8 @@ def _run(
             kept[INPUT] = Kept(prepared.tensor, prepared.tensor, prepared.tensor)
         hooks = bool(asked or read)
         given = usable(prepared.others)
-        outputs = answered(model, tensor, given, instead=None if hooks else instead)
+        begun = {model.find(each) for each in starts if each not in (INPUT, OUTPUT)}
+        outputs = answered(model, tensor, given, but=begun, instead=None if hooks else instead)
     if OUTPUT in asked:
         main = main_output(outputs)
         if OUTPUT in starts:

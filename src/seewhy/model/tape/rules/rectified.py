@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
-from seewhy.model.tape.intercept import Call, Handler, Rules, handles, names
+from seewhy.model.tape.intercept import Call, Handler, Rules, handles, names, node_name
 from seewhy.model.tape.rules.functions import ruled
 from seewhy.model.tape.rules.norms import plain_batch_norm
 
@@ -22,6 +22,9 @@ ACTIVATION_NODES = names(
     """
 )
 """Autograd nodes of activation functions, for which neither method has a rule."""
+
+LAYER_NODES = names("convolution addmm mm bmm baddbmm mv nativelayernorm nativegroupnorm")
+"""Autograd nodes with weights of a network's own: what comes after them is no picture."""
 
 
 class Rectified(Rules):
@@ -56,7 +59,25 @@ def _clipped(rules: Rectified, call: Call) -> Any:
     least, most = call.take("input", *bounds)[1:]
     if isinstance(least, Tensor) or isinstance(most, Tensor) or least != 0:
         return NotImplemented
+    if call.name != "hardtanh" and _is_picture(call.args[0]):
+        return call()  # brought into its range, and no activation
     return _rectify(rules, call, 1 if most is None and call.name == "hardtanh" else most)
+
+
+def _is_picture(tensor: Tensor) -> bool:
+    """Whether a tensor is the picture, scaled or laid out anew: no layer stands before it."""
+    seen: set[Node] = set()
+    ahead: list[Node | None] = [tensor.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        own: Any = node
+        if node_name(node).lower() in LAYER_NODES or isinstance(own, BackwardCFunction):
+            return False
+        seen.add(node)
+        ahead += [each for each, _ in node.next_functions]
+    return True
 
 
 @handles(TABLE, "threshold")

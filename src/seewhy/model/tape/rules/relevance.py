@@ -90,6 +90,7 @@ class Relevance(Rules):
 
     first: None is the rule of its kind. softmax: its gradient (AttnLRP), or a constant (CP-LRP).
     absorbed: (rows,), what biases and stabilisers took of each score, measured at each operation.
+    mixed: whether the rows of the batch were not the first axis of each.
     """
 
     table = TABLE
@@ -104,7 +105,7 @@ class Relevance(Rules):
     ) -> None:
         super().__init__()
         self.convolution, self.dense, self.first, self.softmax = convolution, dense, first, softmax
-        self.absorbed = torch.zeros(1, dtype=torch.float64)
+        self.absorbed, self.mixed = torch.zeros(1, dtype=torch.float64), False
         self._notes: Any = WeakTensorKeyDictionary()
 
     def begin(self, leaf: Tensor) -> Tensor:
@@ -247,6 +248,7 @@ class Relevance(Rules):
 
     def book(self, relevance: Tensor, sign: int = 1) -> None:
         """Add up what was absorbed, in each row; sign -1: what was handed on."""
+        self.mixed |= relevance.ndim == 0 or len(relevance) != self.rows
         self.absorbed.add_(by_row(relevance, self.rows), alpha=sign)
 
     def took(self, result: Tensor, constant: Tensor) -> Tensor:

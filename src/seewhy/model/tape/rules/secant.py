@@ -218,16 +218,11 @@ def _addcmul(rules: Secant, call: Call) -> Any:
 @handles(TABLE, "softmax")
 def _softmax(rules: Secant, call: Call) -> Any:
     """Exponentials, their sum, and the product of one with the other's reciprocal."""
-    x, dim, _ = call.take("input", "dim", "dtype")
-    first = rules.pair("softmax", x)
-    if first is None:
+    found = _exponentials(rules, call)
+    if found is None:
         return call()
-    seen, other = x.detach(), first[0]
-    highest = torch.maximum(seen.amax(dim, keepdim=True), other.amax(dim, keepdim=True))
-    share, one, two = secant(torch.exp, seen - highest, other - highest, _closeness("exp", seen))
-    sums = one.sum(dim, keepdim=True), two.sum(dim, keepdim=True)
-    way = x * share
-    falling = -way.sum(dim, keepdim=True) / (sums[0] * sums[1])
+    way, one, two, sums = found
+    falling = -way.sum(call.take("input", "dim")[1], keepdim=True) / (sums[0] * sums[1])
     way = way * (1 / sums[0] + 1 / sums[1]) / 2 + (one + two) / 2 * falling
     with torch.no_grad():
         value = call()
@@ -236,12 +231,34 @@ def _softmax(rules: Secant, call: Call) -> Any:
 
 @handles(TABLE, "log_softmax")
 def _log_softmax(rules: Secant, call: Call) -> Any:
-    x, dim, _ = call.take("input", "dim", "dtype")
-    highest = x.detach().amax(dim, keepdim=True)
-    first = rules.pair("log_softmax", highest)
-    highest = highest if first is None else torch.maximum(highest, first[0])
-    with rules:
-        return x - highest - torch.log(torch.exp(x - highest).sum(dim, keepdim=True))
+    """The operand, less the logarithm of the sum of exponentials."""
+    found = _exponentials(rules, call)
+    if found is None:
+        return call()
+    x, dim = call.take("input", "dim")
+    way, _, _, sums = found
+    rate = secant(torch.log, *sums, _closeness("log", sums[0]))[0]
+    way = x - rate * way.sum(dim, keepdim=True)
+    with torch.no_grad():
+        value = call()
+    return surrogate(way.to(value.dtype), value)
+
+
+def _exponentials(
+    rules: Secant, call: Call
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]] | None:
+    """Return the exponentials' way back, those of both operands, and their sums; None at first."""
+    x, dim = call.take("input", "dim")
+    first = rules.pair(call.name, x)
+    if first is None:
+        return None
+    gone = x.detach().isneginf() & first[0].isneginf()  # masked out, in both
+    low = torch.finfo(x.dtype).min / 4
+    seen, other = x.detach().masked_fill(gone, low), first[0].masked_fill(gone, low)
+    highest = torch.maximum(seen.amax(dim, keepdim=True), other.amax(dim, keepdim=True))
+    share, one, two = secant(torch.exp, seen - highest, other - highest, _closeness("exp", seen))
+    way = x.masked_fill(gone, 0) * share
+    return way, one, two, (one.sum(dim, keepdim=True), two.sum(dim, keepdim=True))
 
 
 @handles(TABLE, "scaled_dot_product_attention")

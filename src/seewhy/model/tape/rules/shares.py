@@ -156,7 +156,7 @@ def _softmax(rules: Relevance, call: Call) -> Any:
     if rules.softmax == "detached" and call.name == "softmax":
         return call.on(x.detach())
     given, seen = scaled(x, 1.0), x.detach()
-    given.register_hook(lambda gradient: rules.book(gradient * seen, -1))
+    given.register_hook(_booking(rules, seen))
     found = call.on(given)
     return rules.took(found, found.detach())
 
@@ -179,7 +179,8 @@ def _attention(rules: Relevance, call: Call) -> Any:
 
 def _booking(rules: Relevance, value: Tensor) -> Callable[[Tensor], None]:
     """What a factor gets goes on, and is not absorbed."""
-    return lambda gradient: rules.book(gradient * value, -1)
+    # where a mask lets nothing through the value may be -inf
+    return lambda gradient: rules.book(torch.where(gradient == 0, 0, gradient * value), -1)
 
 
 @handles(TABLE, "cosine_similarity")
