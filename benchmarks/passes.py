@@ -76,12 +76,13 @@ HALF_TO_THE_PICTURE = ("guided-grad-cam",)  # of its backwards the other half en
 
 def measure(*, quick: bool) -> Section:
     """Return ratios to plain passes for ResNet-18, and seconds beside grad-cam for ResNet-50."""
-    size, rounds = (96, 3) if quick else (224, 8)
+    size, rounds = (96, 4) if quick else (224, 8)
     section = Section(
         "passes",
         "Methods beside the passes they need",
-        f"ResNet-18, batch 4, {size} px, default layer (layer4), few samples: what a method takes "
-        "beyond its passes shows most there. *method* is `seewhy.methods.perform`, which counts "
+        f"ResNet-18, {size} px, default layer (layer4): batch 4 and 8 rounds for those of a single "
+        "pass to the layer, batch 2, 4 rounds and few samples for the others, so that what a "
+        "method takes beyond its passes shows. *method* is `seewhy.methods.perform`, which counts "
         "its passes; *passes* are as many plain ones, 16 rows at a time, as the pictures come: "
         "forwards without a graph, and, for methods that differentiate down to the picture, as "
         "many forwards with a backward. (Methods that send many changed pictures lay them channels "
@@ -98,11 +99,13 @@ def measure(*, quick: bool) -> Section:
         (HALF_TO_THE_PICTURE, 0.5, 1.15),
     ):
         for text in methods:
-            work = alone(model, pictures, text)
+            single = methods is SINGLE
+            few = pictures if single else pictures[:2]
+            work = alone(model, few, text)
             with counted() as passes:
                 work()
-            sides = {"passes": plain(module, pictures, passes, deep), "method": work}
-            times = interleaved(sides, rounds)
+            sides = {"passes": plain(module, few, passes, deep), "method": work}
+            times = interleaved(sides, rounds if single else max(3, rounds // 2))
             section.at_most(
                 f"`{text}`: {passes}",
                 times.ratio("method", "passes"),
