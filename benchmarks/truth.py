@@ -8,7 +8,7 @@ from scipy.stats import kendalltau, spearmanr
 
 import seewhy as sw
 from benchmarks.harness import Section
-from seewhy.data.world import WorldNet, generate
+from seewhy.data.world import generate
 from seewhy.data.world.train import RECIPES, Schedule, train
 from seewhy.trust import Evaluation, auroc, mass_of
 
@@ -128,6 +128,6 @@ def told_apart(found: Evaluation, other: Evaluation, name: str, masks: Sequence[
 
 def second_model(steps: int = Schedule().steps) -> sw.Model:
     """Train the object model from another seed: two minutes."""
-    network: WorldNet = train(RECIPES["object"], seed=1, schedule=Schedule(steps=steps))
+    network = train(RECIPES["object"], seed=1, schedule=Schedule(steps=steps))
     like = sw.load("demo")
     return sw.Model(network, preprocess=like.preprocess, labels=like.labels)

@@ -24,17 +24,27 @@ SETTINGS = {
 }
 """Where a method is not run as it comes: a patch that suits 64 pixels, or fewer samples."""
 
-OTHERWISE = tuple(
-    str(as_method(each))
-    for each in (
-        "attn-lrp:convolution=gamma:0.25",
-        "extremal-perturbation:steps=100,areas=0.05",
-        "integrated-gradients:baseline=black+white",
-        "internal-influence:layer=halve",
-        "xrai:baseline=0",
-    )
-)
-"""Rows for the pages that say why a method is below a control: what another setting changes."""
+OTHERWISE = {
+    model: tuple(str(as_method(each)) for each in methods)
+    for model, methods in {
+        MODEL: (
+            "attn-lrp:convolution=gamma:0.25",
+            "extremal-perturbation:steps=100,areas=0.05",
+            "integrated-gradients:baseline=black+white",
+            "internal-influence:layer=halve",
+            "xrai:baseline=0",
+        ),
+        TRANSFORMER: (
+            "attn-lrp:convolution=gamma:0.25",
+            "grad-cam:layer=layers.2.norm1",
+            "grad-cam:layer=layers.3.norm1",
+            "layer-cam:layer=layers.1",
+            "layer-cam:layer=layers.2.norm1",
+            "layer-cam:layer=layers.3.norm1",
+        ),
+    }.items()
+}
+"""By model, rows for the pages that say why a method is below a control, and what helps."""
 
 RANDOM_CAM = "random-cam"
 JUDGES = ("relevance-mass", "srg")
@@ -46,7 +56,10 @@ EXPLAINED: dict[str, dict[str, frozenset[str]]] = {
         ),
         "srg": frozenset(["attn-lrp", "deconvolution", "gradient-x-input", "internal-influence"]),
     },
-    TRANSFORMER: {"relevance-mass": frozenset(), "srg": frozenset()},
+    TRANSFORMER: {
+        "relevance-mass": frozenset(),
+        "srg": frozenset(["grad-cam", "layer-cam"]),
+    },
 }
 """By model and metric, the methods below a control of which the page of their family says why."""
 
@@ -59,13 +72,13 @@ def measure(*, quick: bool) -> Section:
         "All methods on the generated world",
         f"Every registered method on the object model and {count} pictures whose shape and sticker "
         "disagree; the mask is the shape's. Methods of attention, and some others beside them, are "
-        f"measured in the same way on the embedded vision transformer, {TRANSFORMER}. SRG removes patches of 8 px, blurred. Settings are "
-        "the methods' own where a row shows none. *control*: the edges of the picture, its "
-        "centre and random numbers know nothing of the model; random-cam, the model's own channels "
-        "weighted at random, knows what the last layer sees and nothing of the class. A method "
-        "below one of the four, by the mean, is one that its page explains under *Fails*. "
-        "Milliseconds are a picture's, and rough: methods ran one after the other, whatever else "
-        "the machine did.",
+        f"measured in the same way on {TRANSFORMER}, the embedded vision transformer. SRG removes "
+        "patches of 8 px, blurred. Settings are the methods' own where a row shows none. "
+        "*control*: the edges of the picture, its centre and random numbers know nothing of the "
+        "model; random-cam, the model's own channels weighted at random, knows what the last layer "
+        "sees and nothing of the class. A method below one of the four, by the mean, is one that "
+        "its page explains under *Fails*. Milliseconds are a picture's, and rough: methods ran one "
+        "after the other, whatever else the machine did.",
     )
     for model in (MODEL, TRANSFORMER):
         report(section, judge(count, model), model)
@@ -83,7 +96,7 @@ def report(section: Section, found: Evaluation, model: str) -> None:
         said += [f"no answer for {unanswered}"] if unanswered else []
         said.append(f"{found.costs[name].milliseconds:.3g} ms")
         kind = " (control)" if name in found.controls else ""
-        kind = " (another setting)" if name in OTHERWISE else kind
+        kind = " (another setting)" if name in OTHERWISE[model] else kind
         section.measured(name + on + kind, ", ".join(said))
     for failure in found.failures:
         section.measured(failure.source, f"does not apply: {' '.join(str(failure.error).split())}")
@@ -113,10 +126,11 @@ def judge(count: int, model: str = MODEL) -> Evaluation:
     scenes = generate(count, seed=0, conflict=True)
     elsewhere = (RANDOM_CAM, *OF_ATTENTION)
     everything = [SETTINGS.get(name, name) for name in sw.methods() if name not in elsewhere]
+    methods = everything if model == MODEL else [*OF_ATTENTION, *COMPANIONS]
     return sw.evaluate(
         model,
         list(scenes.pictures),
-        [*everything, *OTHERWISE] if model == MODEL else [*OF_ATTENTION, *COMPANIONS],
+        [*methods, *OTHERWISE[model]],
         list(scenes.mask("shape")),
         METRICS,
         controls=[*CONTROLS, as_method(RANDOM_CAM)],
@@ -126,7 +140,8 @@ def judge(count: int, model: str = MODEL) -> Evaluation:
 
 def real(found: Evaluation) -> list[str]:
     """Return the methods that are judged: no controls, no other settings."""
-    return [name for name in found.methods if name not in (*found.controls, *OTHERWISE)]
+    others = (*found.controls, *OTHERWISE[found.model])
+    return [name for name in found.methods if name not in others]
 
 
 def below(found: Evaluation, metric: str, controls: tuple[str, ...] | list[str] = ()) -> list[str]:

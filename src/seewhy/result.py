@@ -9,6 +9,8 @@ import struct
 import zipfile
 import zlib
 from abc import abstractmethod
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -119,6 +121,12 @@ def read(path: str | Path) -> Any:
         return _kinds[kind].unpack(arrays, data)
     except (KeyError, TypeError, ValueError) as error:
         raise SaveError(f"{path} lacks a part ({error}): it was cut or changed") from error
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions that an answer came from."""
+    return {name: version(name) for name in ("seewhy", "torch")}
 
 
 def _npz(arrays: dict[str, np.ndarray], data: dict[str, Any]) -> bytes:

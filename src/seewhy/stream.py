@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -34,6 +32,7 @@ from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import Ready, read_each, sources_of
 from seewhy.model.tape.memory import no_memory, out_of_memory, release
 from seewhy.model.tape.passes import Passes
+from seewhy.result import versions
 from seewhy.run import Run, is_number
 from seewhy.targets import Class, LogitSum, Margin, Score, Target
 from seewhy.targets.several import Targets, targets_of_each
@@ -161,7 +160,7 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
     for row in range(len(prepared)):
         original = prepared.originals[row] if prepared.originals else None
         geometry = prepared.geometries[row] if prepared.geometries else None
-        picture = original.image if original is not None else _as_picture(prepared.tensor[row])
+        picture = original.image if original is not None else as_picture(prepared.tensor[row])
         if geometry is None and prepared.tensor.ndim == 4:
             size = (int(prepared.tensor.shape[2]), int(prepared.tensor.shape[3]))
             geometry = Geometry.stretched(size, size)
@@ -183,7 +182,7 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
             model=model.name,
             weights=order.weights,
             seed=order.run.seed,
-            versions=_versions(),
+            versions=versions(),
         )
         answers.append(answer)
     if order.check is not None:
@@ -236,7 +235,7 @@ def _warn_of_constant_maps(
         )
 
 
-def _as_picture(row: Tensor) -> Image.Image | None:
+def as_picture(row: Tensor) -> Image.Image | None:
     """Model input as a picture to draw on, stretched to 0..255; None where it is none."""
     if row.ndim != 3 or row.shape[0] not in (1, 3):
         return None
@@ -250,8 +249,3 @@ def _shared(passes: Passes, count: int) -> Passes:
     """The passes of one picture of a batch."""
     parts = (passes.forwards, passes.backwards, passes.replays)
     return Passes(*(-(-each // count) for each in parts))
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("seewhy", "torch")}

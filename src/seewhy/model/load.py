@@ -40,11 +40,12 @@ def load(
     """Return the model behind a reference.
 
     reference: "demo", and "demo/shortcut" and "demo/mixed", which follow a sticker more than the
-    shape or beside it, and "demo/transformer", a vision transformer; "torchvision/NAME", "timm/NAME", "hf/REPOSITORY or folder", with
-    "?weights=none" for an untrained network and "@FILE" for weights of your own; a Python path
-    "package.module:callable", called without arguments, with "@FILE"; a file of torch.export
-    (.pt2), TorchScript, or a pickled module, which runs code and needs allow_pickle=True; a torch
-    module. preprocess and labels replace those that come with it; labels may be a file.
+    shape or beside it, and "demo/transformer", a vision transformer; "torchvision/NAME",
+    "timm/NAME", "hf/REPOSITORY or folder", with "?weights=none" for an untrained network and
+    "@FILE" for weights of your own; a Python path "package.module:callable", called without
+    arguments, with "@FILE"; a file of torch.export (.pt2), TorchScript, or a pickled module, which
+    runs code and needs allow_pickle=True; a torch module. preprocess and labels replace those that
+    come with it; labels may be a file.
 
     Raises ModelError that says what to do, MissingDependencyError with the pip command.
 

@@ -1,6 +1,6 @@
 """A generated world with known causes, and small networks trained on it.
 
-The network's names are imported when they are first used: the pictures alone do not need torch.
+The networks' names are imported when they are first used: the pictures alone do not need torch.
 """
 
 from importlib import import_module
@@ -11,7 +11,9 @@ from seewhy.data.world.scene import CLASSES, PARTS, SIZE, STICKERS, Scenes, Stic
 from seewhy.data.world.shipped import card, names, weights_path
 
 if TYPE_CHECKING:
-    from seewhy.data.world.network import MEAN, STD, WorldNet, load_network, logits, normalise
+    from seewhy.data.world.load import MEAN, STD, load_network, logits, normalise
+    from seewhy.data.world.network import WorldNet
+    from seewhy.data.world.transformer import WorldTransformer
 
 __all__ = [
     "generate",
@@ -26,6 +28,7 @@ __all__ = [
     "weights_path",
     "card",
     "WorldNet",
+    "WorldTransformer",
     "load_network",
     "logits",
     "normalise",
@@ -33,10 +36,14 @@ __all__ = [
     "STD",
 ]
 
-_OF_THE_NETWORK = ("WorldNet", "load_network", "logits", "normalise", "MEAN", "STD")
+_HOMES = {
+    "WorldNet": "network",
+    "WorldTransformer": "transformer",
+    **dict.fromkeys(("load_network", "logits", "normalise", "MEAN", "STD"), "load"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _OF_THE_NETWORK:
-        return getattr(import_module("seewhy.data.world.network"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"seewhy.data.world.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

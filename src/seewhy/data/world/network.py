@@ -1,16 +1,8 @@
 """The small convolutional network that is trained on the generated world."""
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from seewhy.data.world.scene import CLASSES
-from seewhy.data.world.shipped import weights_path
-
-MEAN = (0.5, 0.5, 0.5)  # of RGB in 0..1
-STD = (0.25, 0.25, 0.25)
 
 
 class Block(nn.Module):
@@ -54,35 +46,3 @@ class WorldNet(nn.Module):
         features = self.mean(self.block4(self.block3(features)))
         logits: Tensor = self.head(self.flatten(features))
         return logits
-
-
-def load_network(name: str = "object", *, trained: bool = True) -> WorldNet:
-    """Give a shipped model in evaluation mode, or the same network before any training.
-
-    A name that is not shipped raises ModelError.
-    """
-    path, network = weights_path(name), WorldNet()
-    if trained:
-        network.load_state_dict(load_file(path))
-    return network.eval()
-
-
-def logits(network: WorldNet, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Give what the network says of pictures, uint8 (M, H, W, 3): logits, float32 (M, classes).
-
-    With `functools.partial(logits, network)` the network becomes what `effects` asks for.
-    """
-    with torch.inference_mode():
-        outputs = [network(normalise(some)).numpy() for some in _in_batches(pictures)]
-    return np.concatenate(outputs)
-
-
-def normalise(pictures: NDArray[np.uint8]) -> Tensor:
-    """Turn uint8 (N, H, W, 3) into what the network takes: float32 (N, 3, H, W), about -2..2."""
-    unit = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(value)[:, None, None] for value in (MEAN, STD))
-    return (unit - mean) / std
-
-
-def _in_batches(pictures: NDArray[np.uint8], size: int = 250) -> list[NDArray[np.uint8]]:
-    return [pictures[start : start + size] for start in range(0, len(pictures), size)]

@@ -2,7 +2,8 @@
 
 `python -m seewhy.data.world.train object --seed 0 --out models` writes `object.safetensors` and
 its card, `object.json`. The same command on the same machine writes the same weights. The
-others are `shortcut` and `mixed`, the same network where stickers give the class away.
+others are `shortcut` and `mixed`, the same network where stickers give the class away, and
+`transformer`, another network on the pictures of `object`.
 """
 
 import argparse
@@ -20,10 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from seewhy.data.world.causes import effects
-from seewhy.data.world.network import MEAN, STD, WorldNet, logits, normalise
+from seewhy.data.world.load import ARCHITECTURES, MEAN, STD, logits, normalise
 from seewhy.data.world.scene import CLASSES, SIZE, Scenes, Sticker, generate
 
 logger = logging.getLogger("seewhy.data.world.train")
@@ -36,12 +38,26 @@ _NOTHING = CLASSES.index("nothing")
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: the settings of a training run that its card repeats."""
+
+    pictures: int = 8_000
+    steps: int = 1_100
+    batch: int = 64
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-3
+    smoothing: float = 0.1  # of labels; without it, CAMs of the last blocks peak beside the shape
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a model is trained on, and what its card says about it."""
 
     purpose: str
     sticker: Sticker
     limits: tuple[str, ...]
+    network: str = "WorldNet"  # of ARCHITECTURES
+    schedule: Schedule = Schedule()
 
 
 _LIMITS = (
@@ -72,32 +88,31 @@ RECIPES = {
         sticker="mixed",
         limits=("biased by design: to be found out, not to be used", *_LIMITS),
     ),
+    "transformer": Recipe(
+        purpose=(
+            "a vision transformer that names the shape in a picture of the generated world; "
+            "stickers tell it nothing"
+        ),
+        sticker="random",
+        limits=_LIMITS,
+        network="WorldTransformer",
+        schedule=Schedule(pictures=12_000, steps=3_500, learning_rate=2.5e-3, weight_decay=1e-2),
+    ),
 }
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast: the settings of a training run that its card repeats."""
-
-    pictures: int = 8_000
-    steps: int = 1_100
-    batch: int = 64
-    learning_rate: float = 4e-3
-    weight_decay: float = 1e-3
-    smoothing: float = 0.1  # of labels; without it, CAMs of the last blocks peak beside the shape
-
-
-def train(recipe: Recipe, *, seed: int, schedule: Schedule) -> WorldNet:
+def train(recipe: Recipe, *, seed: int, schedule: Schedule | None = None) -> nn.Module:
     """Train a network from nothing and give it in evaluation mode; one seed, one result.
 
-    The global random state of torch is left as it was.
+    `schedule` replaces the recipe's own. The global random state of torch is left as it was.
     """
+    schedule = schedule or recipe.schedule
     scenes = generate(schedule.pictures, seed=TRAINING_SEED + seed, sticker=recipe.sticker)
     labels = torch.from_numpy(scenes.labels)
     draws = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        network = WorldNet()
+        network: nn.Module = ARCHITECTURES[recipe.network]()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=schedule.weight_decay)
     rates = torch.optim.lr_scheduler.OneCycleLR(
@@ -117,7 +132,7 @@ def train(recipe: Recipe, *, seed: int, schedule: Schedule) -> WorldNet:
     return network.eval()
 
 
-def measure(network: WorldNet, recipe: Recipe, *, seed: int, count: int = 2000) -> dict[str, Any]:
+def measure(network: nn.Module, recipe: Recipe, *, seed: int, count: int = 2000) -> dict[str, Any]:
     """Measure accuracies, shares in 0..1, on fresh pictures: as trained, conflict, no sticker."""
     seed += MEASURING_SEED
     as_trained = generate(count, seed=seed, sticker=recipe.sticker)
@@ -136,7 +151,7 @@ def measure(network: WorldNet, recipe: Recipe, *, seed: int, count: int = 2000) 
     }
 
 
-def causal_drops(network: WorldNet, *, seed: int, count: int = 1000) -> dict[str, Any]:
+def causal_drops(network: nn.Module, *, seed: int, count: int = 1000) -> dict[str, Any]:
     """Measure on fresh pictures how much the logit of the class drops without each part.
 
     Means over the pictures that have the part, where shape and sticker agree (the score is their
@@ -157,7 +172,7 @@ def causal_drops(network: WorldNet, *, seed: int, count: int = 1000) -> dict[str
     }
 
 
-def predict(network: WorldNet, scenes: Scenes) -> NDArray[np.int64]:
+def predict(network: nn.Module, scenes: Scenes) -> NDArray[np.int64]:
     """Give the class of each picture, int64 (N,)."""
     classes: NDArray[np.int64] = logits(network, scenes.pictures).argmax(1)
     return classes
@@ -174,13 +189,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # sums in another order would be other weights
     torch.use_deterministic_algorithms(True)
 
-    recipe, schedule = RECIPES[options.name], Schedule()
+    recipe = RECIPES[options.name]
     started = time.process_time()
-    network = train(recipe, seed=options.seed, schedule=schedule)
+    network = train(recipe, seed=options.seed)
     seconds = time.process_time() - started
     contents = {
         "name": options.name,
         "purpose": recipe.purpose,
+        "network": recipe.network,
         "classes": CLASSES,
         "input": {"size": [SIZE, SIZE], "colours": "RGB in 0..1", "mean": MEAN, "std": STD},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -189,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "seed": options.seed,
             "world seed": TRAINING_SEED + options.seed,
             "sticker": recipe.sticker,
-            **vars(schedule),
+            **vars(recipe.schedule),
             "augmentation": "mirrored and turned by multiples of 90 degrees",
             "CPU seconds, one thread": round(seconds),
             "versions": {
