@@ -230,8 +230,8 @@ def _warn_of_constant_maps(
     if constant:
         warn(
             f"the {how.name} map of {', '.join(names[i] for i in constant[:3])} is the same "
-            f"everywhere: {model.name} gives its score without looking at the picture there, or "
-            "its gradient has vanished; try another layer, target or method"
+            f"everywhere: a mean over the places follows the layer, {model.name} does not look at "
+            "the picture there, or its gradient has vanished; try another layer, target or method"
         )
 
 

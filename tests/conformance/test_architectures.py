@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from zoo import QUICK, ZOO
+from zoo import QUICK, ZOO, everything, model_of, spread
 
 import seewhy as sw
 from seewhy.errors import SeewhyWarning
@@ -18,30 +18,6 @@ SWEEP = [
 ]
 
 
-def model_of(entry):
-    """The untrained network; weights that begin as zeros (heads, norms) are made small numbers."""
-    module = entry.build()
-    with torch.no_grad():
-        for part in module.modules():
-            weight = getattr(part, "weight", None)
-            if isinstance(weight, torch.nn.Parameter) and not bool(weight.any()):
-                weight.uniform_(0.5, 1.5) if weight.ndim == 1 else weight.normal_(0, 0.02)
-    if "levit" in entry.name:  # its attention is uniform until batch norm has seen pictures
-        for part in module.modules():
-            if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
-                part.momentum = None
-        with torch.no_grad():
-            module.train()(torch.randn(8, *entry.shape))
-        module.eval()
-    return sw.Model(module, name=entry.name, input_shape=entry.shape)
-
-
-def spread(scores):
-    """A number a row that every output has a part in."""
-    flat = scores.flatten(1)
-    return (flat * torch.linspace(-1, 1, flat.shape[1])).sum(1)
-
-
 @pytest.mark.parametrize("entry", SWEEP)
 def test_the_layer_is_found_and_its_map_is_not_constant(entry):
     model = model_of(entry)
@@ -51,8 +27,7 @@ def test_the_layer_is_found_and_its_map_is_not_constant(entry):
     assert not model.findings.table().remark
 
     pictures = torch.randn(2, *entry.shape)
-    target = sw.targets.Custom(lambda outputs: spread(float_tensors(outputs)[0]))
-    for why in sw.explain(model, pictures, target, "grad-cam"):
+    for why in sw.explain(model, pictures, everything(), "grad-cam"):
         assert why.relevance.shape == (1, *entry.grid)
         assert torch.isfinite(why.relevance).all()
         assert float(why.relevance.std()) > 1e-3 * float(why.relevance.abs().max()) > 0

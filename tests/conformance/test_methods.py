@@ -1,6 +1,7 @@
 """Every registered method on every kind of model: all promises of the house."""
 
 import pytest
+from cheap import CHEAP
 
 import seewhy as sw
 from seewhy.errors import LayerError, MethodError
@@ -35,38 +36,13 @@ VARIANTS = [
     "score-cam:channels=3",
     "ss-cam:samples=2,channels=3,where=mask",
     "layer-fusion:method=cam,fusion=max",
+    "layer-fusion:method=(smoothgrad:method=gradient-x-activation,samples=2)",
+    "principal-component:method=gradient-x-input,centred=true",
     "integrated-gradients:steps=5",
     "smoothgrad:samples=3",
     "smoothgrad:method=grad-cam,samples=3",
     "smoothgrad:method=(integrated-gradients:steps=3),samples=2",
 ]
-CHEAP = {
-    "deeplift-shap": "deeplift-shap:samples=2",
-    "smooth-grad-cam-plus-plus": "smooth-grad-cam-plus-plus:samples=3",
-    "ss-cam": "ss-cam:samples=2",
-    "is-cam": "is-cam:steps=2",
-    "lime": "lime:segments=slic:4,samples=8",
-    "kernel-shap": "kernel-shap:segments=slic:4,samples=8",
-    "shapley-sampling": "shapley-sampling:segments=slic:4,samples=10",
-    "blur-ig": "blur-ig:steps=3",
-    "expected-gradients": "expected-gradients:samples=3",
-    "guided-ig": "guided-ig:steps=4",
-    "smoothgrad-squared": "smoothgrad-squared:samples=3",
-    "vargrad": "vargrad:samples=3",
-    "conductance": "conductance:steps=3",
-    "internal-influence": "internal-influence:steps=3",
-    "layer-integrated-gradients": "layer-integrated-gradients:steps=3",
-    "occlusion": "occlusion:patch=6,stride=4",
-    "rise": "rise:samples=10",
-    "extremal-perturbation": "extremal-perturbation:steps=2,areas=0.2,fill=constant",
-    "sobol": "sobol:grid=2,designs=3",
-    "hsic": "hsic:grid=3,samples=10",
-    "xrai": "xrai:steps=2,baseline=0",
-    "integrated-gradients": "integrated-gradients:steps=4",
-    "smoothgrad": "smoothgrad:samples=4",
-}
-"""How a method is run here, where its defaults would take long."""
-
 ALL = [CHEAP.get(name, name) for name in methods()] + VARIANTS
 
 NO_SPACE = {"flat": "no layer has space", "scripted": "no layer can be read"}
@@ -140,6 +116,7 @@ REFUSES = {
     "ss-cam": NO_SPACE,
     "is-cam": NO_SPACE,
     "layer-fusion": NO_SPACE,
+    "principal-component": {"flat": "a component is one over places"},
     "fullgrad": NO_SPACE,
     "finer-cam": NO_CLASS,
     "shapley-cam": NO_CLASS,

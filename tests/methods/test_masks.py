@@ -192,3 +192,12 @@ def test_inputs_without_space_and_grids_that_are_too_fine_are_refused():
             explained(total, name, torch.ones(1, 8))
     with pytest.raises(MethodError, match=r"14400 cells are more than .* smaller grid"):
         explained(total, "sobol:grid=120", torch.ones(1, 1, 128, 128))
+
+
+def test_equal_masks_are_no_distance_apart():
+    """In a batch they score alike to the last bit, alone they may not."""
+    masks = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    scores = torch.tensor([0.1, 0.1, 0.2, 0.9], dtype=torch.float64)
+    nearly = scores + torch.tensor([0, 2e-16, 0, 0], dtype=torch.float64)
+    one, other = (sw.HSIC(samples=4).indices(masks, each)[0] for each in (scores, nearly))
+    torch.testing.assert_close(one, other)

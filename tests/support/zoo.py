@@ -1,8 +1,12 @@
 """Architectures by name: how to build each (untrained), its input, and where its map belongs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import seewhy as sw
+from seewhy.model.tape.trees import float_tensors
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Entry:
     @property
     def id(self):
         size = "x".join(map(str, self.shape[1:]))
-        return f"{self.name}-{size}"
+        pooled = "-avg" if ("global_pool", "avg") in self.options else ""
+        return f"{self.name}-{size}{pooled}"
 
     def build(self):
         torch.manual_seed(0)
@@ -125,6 +130,107 @@ QUICK = (  # one of each kind of layout and family, small enough for every run
 def entry(name):
     """The first entry of that name."""
     return next(each for each in ZOO if each.name == name)
+
+
+SPACES = {  # in place of SMALL; None: as it is, since there is only one
+    "torchvision/maxvit_t": None,
+    "timm/levit_128s": None,
+    "torchvision/resnet18-160x256": (96, 160),
+    "torchvision/swin_t-192x288": (96, 144),
+    "timm/vit_tiny_patch16_224-160x256": (64, 112),
+    "timm/vit_tiny_patch16_224-160x256-avg": (64, 112),
+    "torchvision/r3d_18": (8, 48, 48),
+    "torchvision/inception_v3": (160, 160),
+    "torchvision/fcn_resnet50": (64, 64),
+    "timm/vit_small_patch14_reg4_dinov2": (112, 112),
+    "timm/swin_tiny_patch4_window7_224": (128, 128),
+    "timm/mobilevit_xxs": (128, 128),
+    "hf/MobileViT": (128, 128),
+}
+SMALL = (96, 96)
+BUILT_FOR = {  # the option that says for which pictures a network of one size is built
+    "torchvision/vit_b_16": "image_size",
+    **dict.fromkeys(
+        (
+            "timm/vit_tiny_patch16_224",
+            "timm/deit_tiny_distilled_patch16_224",
+            "timm/vit_small_patch14_reg4_dinov2",
+            "timm/mixer_s32_224",
+            "timm/cait_xxs24_224",
+            "timm/swin_tiny_patch4_window7_224",
+        ),
+        "img_size",
+    ),
+}
+
+
+def smaller(entry):
+    """The entry with small pictures: methods do the same there in a fraction of the time.
+
+    Its grid is another one, and is left out.
+    """
+    own = entry.shape[1:] if max(entry.shape[1:]) <= 128 else SMALL
+    space = SPACES.get(entry.id, SPACES.get(entry.name, own))
+    if space is None or space == entry.shape[1:]:
+        return entry
+    options = dict(entry.options)
+    if entry.name in BUILT_FOR:
+        options[BUILT_FOR[entry.name]] = space if entry.name.startswith("timm/") else space[0]
+    return replace(entry, shape=(3, *space), grid=(), options=tuple(options.items()))
+
+
+NEXT_TO_NOTHING = 1e-4  # what layers are scaled by before training, in ConvNeXt and CaiT
+
+
+def pictures_of(entry, count, seed=1):
+    """Noise that is as strong at every scale, as pictures are: white noise looks all the same."""
+    draw = torch.Generator().manual_seed(seed)
+    channels, *space = entry.shape
+    found = torch.zeros(count, channels, *space)
+    mode = {2: "bilinear", 3: "trilinear"}[len(space)]
+    for halvings in range(8):
+        size = [max(1, side >> halvings) for side in space]
+        noise = torch.randn(count, channels, *size, generator=draw)
+        found += torch.nn.functional.interpolate(noise, space, mode=mode)
+    return found / 8**0.5
+
+
+def model_of(entry):
+    """The untrained network, without what would make it degenerate.
+
+    Weights that begin as zeros (heads, norms) are made small numbers, and so are scales of layers
+    that begin as next to nothing. Batch norms have seen pictures: until then what an untrained
+    network computes dies out with its depth.
+    """
+    module = entry.build()
+    norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
+    with torch.no_grad():
+        for part in module.modules():
+            weight = getattr(part, "weight", None)
+            if isinstance(weight, torch.nn.Parameter) and not bool(weight.any()):
+                weight.uniform_(0.5, 1.5) if weight.ndim == 1 else weight.normal_(0, 0.02)
+        for each in module.parameters():
+            if 0 < float(each.abs().amax()) <= NEXT_TO_NOTHING:
+                each.uniform_(0.1, 0.5)
+        for each in norms:
+            each.momentum = None  # the mean of all that it sees
+            each.train()
+        if norms:
+            module(pictures_of(entry, 8, seed=0))
+        for each in norms:
+            each.eval()
+    return sw.Model(module, name=entry.name, input_shape=entry.shape)
+
+
+def spread(scores):
+    """A number a row that every output has a part in."""
+    flat = scores.flatten(1)
+    return (flat * torch.linspace(-1, 1, flat.shape[1])).sum(1)
+
+
+def everything():
+    """The target that every output has a part in, whatever the outputs are."""
+    return sw.targets.Custom(lambda outputs: spread(float_tensors(outputs)[0]))
 
 
 def _torchvision(name, options):

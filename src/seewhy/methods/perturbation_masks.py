@@ -185,7 +185,9 @@ class HSIC(_Cells):
         """Return tr(K H L H) / (n - 1)^2, K = (1 + u u^T) / 2 for signs u of a cell."""
         count = len(scores)
         apart = (scores[:, None] - scores).abs()
-        width = apart[apart > 0].median() if bool((apart > 0).any()) else apart.new_ones(())
+        # between masks that are the same there is only rounding
+        other = (torch.cdist(masks, masks) > 0) & (apart > 0)
+        width = apart[other].median() if bool(other.any()) else apart.new_ones(())
         kernel = (-apart.square() / (2 * width**2)).exp()
         centred = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
         signs = 2 * masks.double() - 1

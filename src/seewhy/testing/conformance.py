@@ -263,8 +263,15 @@ class _failing:  # noqa: N801 - it reads as a verb
         self.handle.remove()
 
 
-def snapshot(module: nn.Module) -> dict[str, Any]:
-    """Return everything about a module that must not change, tensors as copies."""
+def snapshot(module: nn.Module, *, copies: bool = True) -> dict[str, Any]:
+    """Return everything about a module that must not change.
+
+    copies: tensors as copies, to be kept; as they are, to be compared at once with such copies.
+    """
+
+    def kept(tensor: Tensor) -> Tensor:
+        return tensor.detach().clone() if copies else tensor.detach()
+
     found: dict[str, Any] = {}
     for name, part in module.named_modules():
         found[f"{name}: training"] = part.training
@@ -273,7 +280,7 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
         for table in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
             found[f"{name}: {table}"] = list(getattr(part, table).values())
         found |= {
-            f"{name}: {key}": value.detach().clone() if isinstance(value, Tensor) else value
+            f"{name}: {key}": kept(value) if isinstance(value, Tensor) else value
             for key, value in part.__dict__.items()
             if not key.startswith("_")
         }
@@ -281,10 +288,10 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
         found[f"{name}: in place"] = getattr(part, "inplace", None)
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         found[f"{name}: identity"] = id(tensor) if not _scripted(module) else None
-        found[f"{name}: values"] = tensor.detach().clone()
+        found[f"{name}: values"] = kept(tensor)
         found[f"{name}: strides"] = tensor.stride()
         found[f"{name}: flags"] = (tensor.requires_grad, tensor.dtype, tensor.device)
-        found[f"{name}: gradient"] = None if tensor.grad is None else tensor.grad.clone()
+        found[f"{name}: gradient"] = None if tensor.grad is None else kept(tensor.grad)
     return found
 
 
