@@ -18,6 +18,7 @@ from seewhy.model.tape.passes import Passes, counted
 from seewhy.targets import Score, as_target
 
 AT_ONCE = 16  # rows of a plain pass
+SHORT = 96  # forwards that are measured of methods with few: more rounds
 
 SINGLE = (  # one forward, and a backward no further than the last layers
     "grad-cam",
@@ -67,7 +68,7 @@ TO_THE_PICTURE = (
     "integrated-gradients:steps=8",
     "expected-gradients:samples=8",
     "blur-ig:steps=8",
-    "guided-ig:steps=8",
+    "guided-ig:steps=40",
     "xrai",
     "extremal-perturbation:steps=8",
 )
@@ -80,9 +81,10 @@ def measure(*, quick: bool) -> Section:
     section = Section(
         "passes",
         "Methods beside the passes they need",
-        f"ResNet-18, {size} px, default layer (layer4): batch 4 and 8 rounds for those of a single "
-        "pass to the layer, batch 2, 4 rounds and few samples for the others, so that what a "
-        "method takes beyond its passes shows. *method* is `seewhy.methods.perform`, which counts "
+        f"ResNet-18, {size} px, default layer (layer4): batch 4 for those of a single pass to the "
+        "layer, batch 2 and few samples for the others, so that what a method takes beyond its "
+        "passes shows; 4 to 48 rounds, the shorter the more. *method* is "
+        "`seewhy.methods.perform`, which counts "
         "its passes; *passes* are as many plain ones, 16 rows at a time, as the pictures come: "
         "forwards without a graph, and, for methods that differentiate down to the picture, as "
         "many forwards with a backward. (Methods that send many changed pictures lay them channels "
@@ -105,7 +107,8 @@ def measure(*, quick: bool) -> Section:
             with counted() as passes:
                 work()
             sides = {"passes": plain(module, few, passes, deep), "method": work}
-            times = interleaved(sides, rounds if single else max(3, rounds // 2))
+            turns = SHORT // passes.forwards if passes.forwards < SHORT // rounds else rounds // 2
+            times = interleaved(sides, 3 if quick else turns)
             section.at_most(
                 f"`{text}`: {passes}",
                 times.ratio("method", "passes"),
@@ -152,9 +155,9 @@ def _beside_grad_cam(section: Section, size: int, rounds: int) -> None:
     model, other = sw.Model(module, name="resnet50"), copy.deepcopy(module)
     picture = torch.randn(1, 3, size, size)
     for method, kind, bar, turns in (
-        ("ablation-cam", pytorch_grad_cam.AblationCAM, 100, 2),
-        ("eigen-cam", pytorch_grad_cam.EigenCAM, 3, rounds),
+        ("ablation-cam", pytorch_grad_cam.AblationCAM, 100, 1),
         ("eigen-cam:layer=layer1", pytorch_grad_cam.EigenCAM, 3, rounds),
+        ("eigen-cam", pytorch_grad_cam.EigenCAM, 0, rounds),  # a forward is the least it takes
     ):
         layer = method.rpartition("=")[2] if "=" in method else "layer4"
         sides = {
@@ -163,13 +166,12 @@ def _beside_grad_cam(section: Section, size: int, rounds: int) -> None:
         }
         times = interleaved(sides, turns)
         ratio_rows(section, times, f"`{method}`, ResNet-50", list(sides))
-        section.at_least(
-            f"`{method}` against grad-cam, ResNet-50",
-            times.ratio("grad-cam", "seewhy"),
-            bar,
-            "x faster",
-            times.spread("grad-cam", "seewhy"),
-        )
+        ratio = times.ratio("grad-cam", "seewhy")
+        what, spread = f"`{method}` against grad-cam, ResNet-50", times.spread("grad-cam", "seewhy")
+        if bar:
+            section.at_least(what, ratio, bar, "x faster", spread)
+        else:
+            section.measured(what, f"{ratio:.3g} x faster ({spread})")
 
 
 def _seewhy(model: sw.Model, picture: torch.Tensor, method: str) -> Work:
