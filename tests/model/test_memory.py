@@ -8,6 +8,7 @@ import seewhy as sw
 from seewhy.errors import NoMemoryError, SeewhyWarning
 from seewhy.model.tape.memory import in_parts, out_of_memory
 from seewhy.model.tape.passes import counted, spend
+from seewhy.testing import KINDS
 
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 CPU = RuntimeError(
@@ -133,3 +134,23 @@ def test_what_is_no_lack_of_memory():
     assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not out_of_memory(ValueError("out of memory"))
     assert out_of_memory(NoMemoryError("a smaller part may still fit"))
+
+
+def test_nothing_of_a_network_is_left_when_it_is_gone():
+    """Its tensors, those of graphs too, which the collector cannot see into."""
+    import gc
+
+    def tensors():
+        gc.collect()
+        return sum(isinstance(each, torch.Tensor) for each in gc.get_objects())
+
+    def use():
+        module = KINDS["plain"].model().module
+        for method in ("gradient", "grad-cam", "lrp", "occlusion:patch=8", "deeplift", "fullgrad"):
+            sw.explain(sw.Model(module), KINDS["plain"].pictures(), 0, method)
+
+    use()
+    before = tensors()
+    for _ in range(3):
+        use()
+    assert tensors() <= before + 5

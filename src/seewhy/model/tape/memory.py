@@ -91,8 +91,8 @@ def pass_bytes(model: Model, one: Prepared) -> tuple[int, int]:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             sizes[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
+            alive.append(tensor.detach())
+        return tensor.detach()  # itself, it would hold the graph that holds it, for good
 
     saving = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with model.held(), torch.inference_mode(mode=False), torch.enable_grad(), saving:
