@@ -9,6 +9,7 @@ from benchmarks.harness import alone, write
 
 NAMES = (
     "cam",
+    "concepts",
     "evaluation",
     "integrated_gradients",
     "passes",

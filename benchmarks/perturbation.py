@@ -67,7 +67,7 @@ def fitted(size: int, count: int = 64) -> tuple[nn.Module, torch.Tensor]:
         head.weight.copy_(weights)
         head.bias.copy_(level - weights @ centre)
     module.fc = head
-    return module.eval(), pictures[:1]
+    return module.eval(), pictures[:1].contiguous()  # as transforms give it
 
 
 def _precision(section: Section, size: int, masks: int, rounds: int) -> None:

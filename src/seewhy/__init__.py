@@ -8,9 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seewhy import errors, methods, targets
-    from seewhy.api import compare, evaluate, explain, summary
+    from seewhy import errors, methods, prototypes, targets
+    from seewhy.api import (
+        compare,
+        concept_maps,
+        concept_vector,
+        evaluate,
+        explain,
+        factorize,
+        find,
+        prototype,
+        summary,
+        tcav,
+    )
     from seewhy.comparison import Comparison
+    from seewhy.concepts.cav_results import TCAV, ConceptVector
+    from seewhy.concepts.found import Factorization
+    from seewhy.concepts.maps import ConceptMaps
     from seewhy.explanation import Explanation, Explanations
     from seewhy.methods import (
         CAM,
@@ -80,6 +94,7 @@ if TYPE_CHECKING:
     from seewhy.model.load import embedder, load
     from seewhy.model.model import Model
     from seewhy.model.prepare import Preprocess
+    from seewhy.prototypes.found import Prototype
     from seewhy.result import read
     from seewhy.run import Run
     from seewhy.stream import explain_each
@@ -98,6 +113,17 @@ __all__ = [
     "explain_each",
     "compare",
     "evaluate",
+    "factorize",
+    "Factorization",
+    "find",
+    "ConceptMaps",
+    "concept_vector",
+    "ConceptVector",
+    "concept_maps",
+    "tcav",
+    "TCAV",
+    "prototype",
+    "Prototype",
     "summary",
     "read",
     "Explanation",
@@ -106,6 +132,7 @@ __all__ = [
     "Evaluation",
     "Run",
     "methods",
+    "prototypes",
     "targets",
     "errors",
     "Method",
@@ -172,21 +199,36 @@ __all__ = [
 ]
 
 _HOMES = {
-    "seewhy.api": ("compare", "evaluate", "explain", "summary"),
+    "seewhy.api": (
+        "compare",
+        "concept_maps",
+        "concept_vector",
+        "evaluate",
+        "explain",
+        "factorize",
+        "find",
+        "prototype",
+        "summary",
+        "tcav",
+    ),
     "seewhy.comparison": ("Comparison",),
+    "seewhy.concepts.cav_results": ("TCAV", "ConceptVector"),
+    "seewhy.concepts.found": ("Factorization",),
+    "seewhy.concepts.maps": ("ConceptMaps",),
     "seewhy.explanation": ("Explanation", "Explanations"),
     "seewhy.model.labels": ("Labels",),
     "seewhy.model.layers": ("Layer",),
     "seewhy.model.load": ("embedder", "load"),
     "seewhy.model.model": ("Model",),
     "seewhy.model.prepare": ("Preprocess",),
+    "seewhy.prototypes.found": ("Prototype",),
     "seewhy.result": ("read",),
     "seewhy.run": ("Run",),
     "seewhy.stream": ("explain_each",),
     "seewhy.trust.evaluation": ("Evaluation",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("methods", "targets", "errors")  # `methods` can be called: it lists them
+_MODULES = ("methods", "prototypes", "targets", "errors")  # `methods` can be called: it lists them
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from abc import abstractmethod
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -33,6 +34,13 @@ _DAMAGED = (
 )
 
 _kinds: dict[str, type[Result]] = {}
+_HOMES = (  # where the kinds register themselves
+    "seewhy.explanation",
+    "seewhy.concepts.found",
+    "seewhy.concepts.maps",
+    "seewhy.concepts.cav_results",
+    "seewhy.prototypes.found",
+)
 
 
 class Result:
@@ -94,8 +102,8 @@ def read(path: str | Path) -> Any:
 
     Raises SaveError naming the file where it is missing, damaged, or of a newer schema.
     """
-    import seewhy.explanation  # noqa: F401 - the kinds register themselves
-
+    for home in _HOMES:
+        import_module(home)
     path = Path(path).expanduser()
     try:
         raw = path.read_bytes()

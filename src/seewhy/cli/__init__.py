@@ -1,4 +1,4 @@
-"""The command line: `seewhy explain`, `compare`, `evaluate`, `summary`, `methods`, `demo`.
+"""The command line: `seewhy explain`, `compare`, `evaluate`, `concepts`, `summary`, ...
 
 Nothing heavy is imported before a command runs, so that help is there at once.
 """
@@ -10,11 +10,14 @@ from typing import Annotated
 import typer
 
 from seewhy.cli.compare import compare
+from seewhy.cli.concepts import concepts
 from seewhy.cli.demo import demo
 from seewhy.cli.evaluate import evaluate
 from seewhy.cli.explain import explain
+from seewhy.cli.find import find
 from seewhy.cli.group import Commands
 from seewhy.cli.methods import methods
+from seewhy.cli.prototype import prototype
 from seewhy.cli.summary import summary
 
 __all__ = ["app", "main"]
@@ -31,7 +34,7 @@ app = typer.Typer(
         "layer; 130 interrupted."
     ),
 )
-for _command in (explain, compare, evaluate, summary, methods, demo):
+for _command in (explain, compare, evaluate, concepts, find, prototype, summary, methods, demo):
     app.command(epilog=getattr(_command, "examples", None))(_command)
 
 

@@ -81,7 +81,10 @@ class Screen:
         self.err.print(Text(text) if isinstance(text, str) else text, soft_wrap=True)
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Show progress on a terminal once the work takes long; a `seewhy.run.Progress`."""
+        """Show progress on a terminal once the work takes long; a `seewhy.run.Progress`.
+
+        what: a name, after a comma followed by how it stands.
+        """
         if not sys.stderr.isatty() or time.monotonic() - self._began < PATIENCE:
             return
         if self._bar is None:
@@ -96,9 +99,10 @@ class Screen:
                 redirect_stderr=False,
             )
             self._bar.start()
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what)
-        self._bar.update(self._tasks[what], completed=done, total=total)
+        name = what.partition(",")[0]
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name)
+        self._bar.update(self._tasks[name], completed=done, total=total, description=what)
 
     def clear(self) -> None:
         """Take the progress off the screen; it comes back with the next step."""

@@ -16,6 +16,7 @@ from seewhy.errors import MissingDependencyError, ModelError
 from seewhy.model.labels import Labels
 from seewhy.model.model import Model
 from seewhy.model.prepare import Preprocess
+from seewhy.model.towers import TWO_TOWERS, PictureTower
 
 
 def demo(name: str = "object", trained: bool = True) -> Model:
@@ -82,6 +83,9 @@ def _huggingface(name: str, trained: bool) -> Model:
     kinds = transformers.AutoModelForImageClassification
     repository = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
     config = _fetched(lambda: transformers.AutoConfig.from_pretrained(repository), f"hf/{name}")
+    words = _reads_words(config)
+    if words:
+        kinds = transformers.AutoModel
     if trained:
         module = _fetched(lambda: kinds.from_pretrained(repository), f"hf/{name}")
     else:
@@ -94,14 +98,34 @@ def _huggingface(name: str, trained: bool) -> Model:
             "add its preprocessor_config.json, or load the module yourself and give "
             "Model(module, preprocess=...)"
         ) from error
-    labels = [config.id2label[number] for number in sorted(config.id2label)]
+    labels: list[str] | None = [config.id2label[number] for number in sorted(config.id2label)]
+    if words:
+        module, labels = _picture_tower(transformers, module, repository, f"hf/{name}"), None
 
     def preprocess(picture: Any) -> Any:
         return processor(images=picture, return_tensors="pt")["pixel_values"]
 
-    size = getattr(config, "image_size", None)
-    shape = (getattr(config, "num_channels", 3), size, size) if isinstance(size, int) else None
+    seen = config.vision_config if words else config
+    size = getattr(seen, "image_size", None)
+    shape = (getattr(seen, "num_channels", 3), size, size) if isinstance(size, int) else None
     return Model(module.eval(), preprocess, labels, name=f"hf/{name}", input_shape=shape)
+
+
+def _reads_words(config: Any) -> bool:
+    """Whether this is a model of pictures and words, and not a classifier made of one."""
+    classifies = any("Classification" in each for each in config.architectures or ())
+    return config.model_type in TWO_TOWERS and not classifies
+
+
+def _picture_tower(transformers: Any, module: Any, repository: str, name: str) -> PictureTower:
+    tokenizer = _fetched(lambda: transformers.AutoTokenizer.from_pretrained(repository), name)
+    # SigLIP was trained on texts that are filled up to their full length
+    padding = "max_length" if module.config.model_type == "siglip" else True
+
+    def tokenize(words: list[str]) -> Any:
+        return tokenizer(words, padding=padding, truncation=True, return_tensors="pt")
+
+    return PictureTower(module, tokenize)
 
 
 def _library(module: str, package: str, purpose: str, extra: str | None = None) -> Any:

@@ -36,25 +36,24 @@ class Similarity(Target):
 
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:  # noqa: ARG002
         """Bind to the pictures; see the class."""
-        given = torch.as_tensor(self.reference).detach()
-        given = given.reshape(1, -1) if given.ndim == 1 else given.flatten(1)
         size = outcome.main[0].numel()
-        if given.shape[1] != size:
-            raise TargetError(
-                f"the reference has {given.shape[1]} numbers and the model gives {size}: make it "
-                "with the same model, Similarity.of(model, pictures)"
-            )
-        direction = torch.nn.functional.normalize(given.double(), dim=1).mean(0)
+        directions = [_direction(each, size) for each in self.compared]
 
         def read(later: Outcome, rows: Tensor) -> Tensor:
             found = later.main.reshape(len(rows), -1)
-            return self.sign(torch.cosine_similarity(found, direction.to(found), dim=1))
+            cosines = [torch.cosine_similarity(found, each.to(found), dim=1) for each in directions]
+            return self.read_of(*cosines)
 
         return Bound(read, (self.name,) * len(outcome.main))
 
-    def sign(self, cosine: Tensor) -> Tensor:
-        """What is read of the cosine."""
-        return cosine
+    @property
+    def compared(self) -> tuple[Any, ...]:
+        """What the output is compared with."""
+        return (self.reference,)
+
+    def read_of(self, *cosines: Tensor) -> Tensor:
+        """What is read of the cosines (N,), one for each of `compared`."""
+        return cosines[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +62,40 @@ class Difference(Similarity):
 
     name: str = "difference from the reference"
 
-    def sign(self, cosine: Tensor) -> Tensor:
+    def read_of(self, *cosines: Tensor) -> Tensor:
         """What is read of the cosine."""
-        return 1 - cosine
+        return 1 - cosines[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast(Similarity):
+    """Cosine similarity to a reference minus that to another: where is what is this and not that?
+
+    reference, against: embedding (D,), or several (R, D), whose mean direction counts.
+    """
+
+    name: str = "more like the reference than the others"
+    against: Any = None
+
+    @property
+    def compared(self) -> tuple[Any, ...]:
+        """What the output is compared with."""
+        if self.against is None:
+            raise TargetError("a contrast is against something: give against=, an embedding")
+        return (self.reference, self.against)
+
+    def read_of(self, *cosines: Tensor) -> Tensor:
+        """What is read of the cosines."""
+        return cosines[0] - cosines[1]
+
+
+def _direction(reference: Any, size: int) -> Tensor:
+    """The mean direction (D,) of embeddings; TargetError where the model gives others."""
+    given = torch.as_tensor(reference).detach()
+    given = given.reshape(1, -1) if given.ndim == 1 else given.flatten(1)
+    if given.shape[1] != size:
+        raise TargetError(
+            f"the reference has {given.shape[1]} numbers and the model gives {size}: make it "
+            "with the same model, Similarity.of(model, pictures)"
+        )
+    return torch.nn.functional.normalize(given.double(), dim=1).mean(0)

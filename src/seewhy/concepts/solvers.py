@@ -1,0 +1,244 @@
+"""Splitting activations into few parts: V (places, channels) ~ W (places, k) H (k, channels).
+
+Non-negative factorization by hierarchical alternating least squares (HALS; Cichocki et al. 2007),
+several cheap sweeps for each product with V, which costs the most (Gillis & Glineur 2012), begun
+with the singular vectors (NNDSVD; Boutsidis & Gallopoulos 2008), and extrapolated from step to step
+(Ang & Gillis 2019). Where V has negative values H has them too, and W alone is non-negative
+(semi-NMF; Ding et al. 2010). Everything is batched: (B, P, C).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor
+
+ITERATIONS = 200  # products with V at most
+SWEEPS = 4  # of one factor for each
+SETTLED = 2e-6  # of the squared error: an iteration that takes away less is the last
+STEP, ON, BACK = 0.5, 1.05, 1.5  # how far beyond a step to go: at first, more each time, or back
+EXTRA, POWERS = 8, 2  # of the randomised singular value decomposition
+FORGET = 1.0  # how fast the first batches count less: 0 is never
+ONLINE_SWEEPS = 4
+TINY = 1e-12
+
+
+class Factors(NamedTuple):
+    """weights (B, P, k), not negative; vectors (B, k, C) of length 1; error (B,) of ||V||."""
+
+    weights: Tensor
+    vectors: Tensor
+    error: Tensor
+
+
+def nmf(values: Tensor, parts: int, draw: torch.Generator, iterations: int = ITERATIONS) -> Factors:
+    """Factorize values (B, P, C) into parts by least squares; the error is ||V - W H|| / ||V||.
+
+    draw: for the random start of the singular vectors.
+    """
+    signed = bool((values < 0).any())
+    weights, vectors = _start(values, parts, draw, signed=signed)
+    total = values.square().sum((1, 2)).double()
+    error, further, best = total, STEP, (weights, vectors)
+    ahead = best  # where the last step would lead if it went on
+    for _ in range(iterations):
+        given, gram = ahead[0] @ values, ahead[0] @ ahead[0].mT
+        new = _least_squares(gram, given) if signed else sweep(ahead[1], given, gram)
+        tried = _beyond(new, vectors, further, signed=signed)
+        given, gram = tried @ values.mT, tried @ tried.mT
+        newer = sweep(ahead[0], given, gram)
+        left = _left(total, newer, given, gram)
+        if bool((left > error).any()):
+            if ahead is best:
+                break
+            ahead, further = best, further / BACK
+            continue
+        settled = bool((error - left <= SETTLED * left).all())
+        ahead = _beyond(newer, weights, further, signed=False), tried
+        best, weights, vectors, error = (newer, tried), newer, new, left
+        further = min(1.0, further * ON)
+        if settled:
+            break
+    weights, vectors = best
+    length = vectors.norm(dim=2, keepdim=True).clamp(min=TINY)
+    relative = (error / total.clamp(min=TINY)).sqrt()
+    return Factors((weights * length).mT, vectors / length, relative)
+
+
+def weights_of(values: Tensor, vectors: Tensor, sweeps: int = 50) -> tuple[Tensor, Tensor]:
+    """Return the non-negative weights (B, P, k) of given vectors (B, k, C), and the error (B,)."""
+    given, gram = vectors @ values.mT, vectors @ vectors.mT
+    weights = sweep(torch.zeros_like(given), given, gram, sweeps)
+    total = values.square().sum((1, 2)).double()
+    left = _left(total, weights, given, gram)
+    return weights.mT, (left / total.clamp(min=TINY)).sqrt()
+
+
+def _beyond(new: Tensor, old: Tensor, further: float, *, signed: bool) -> Tensor:
+    """Go on in the direction of the last step."""
+    found = torch.lerp(old, new, 1 + further)
+    return found if signed else found.clamp_(min=0)
+
+
+def sweep(factor: Tensor, given: Tensor, gram: Tensor, sweeps: int = SWEEPS) -> Tensor:
+    """Return a factor (B, k, M) whose rows came, one after another, to their best values >= 0.
+
+    given (B, k, M), gram (B, k, k): the products of the other factor with V, and with itself.
+    """
+    scale = gram.diagonal(dim1=1, dim2=2)[..., None].clamp(min=TINY)
+    gram, given, factor = gram / scale, given / scale, factor.clone()
+    for _ in range(sweeps):
+        for row in range(factor.shape[1]):
+            rest = torch.baddbmm(given[:, row, None], gram[:, row, None], factor, alpha=-1)
+            factor[:, row] = (factor[:, row] + rest[:, 0]).clamp_(min=0)
+    return factor
+
+
+def _left(total: Tensor, factor: Tensor, given: Tensor, gram: Tensor) -> Tensor:
+    """The squared error, from the products that are there anyway."""
+    crossed = (factor * given).sum((1, 2)).double()
+    squared = ((gram @ factor) * factor).sum((1, 2)).double()
+    return (total - 2 * crossed + squared).clamp(min=0)
+
+
+def _least_squares(gram: Tensor, given: Tensor) -> Tensor:
+    """The vectors of any sign that fit best; parts that are nowhere stay zero."""
+    size = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=TINY)
+    ridge = torch.eye(gram.shape[1]).to(gram) * (1e-6 * size)[:, None, None]
+    found: Tensor = torch.linalg.solve(gram + ridge, given)
+    return found
+
+
+def _start(
+    values: Tensor, parts: int, draw: torch.Generator, *, signed: bool
+) -> tuple[Tensor, Tensor]:
+    """NNDSVD: of each pair of singular vectors the half, positive or negative, that weighs more.
+
+    Returns weights (B, k, P) and vectors (B, k, C).
+    """
+    left, size, right = singular(values, parts, draw)
+    left = left.mT
+    halves = []
+    for sign in (1, -1):
+        one, other = (sign * left).clamp(min=0), (sign * right).clamp(min=0)
+        weight = one.norm(dim=2) * (1.0 if signed else other.norm(dim=2))
+        halves.append((weight, one, sign * right if signed else other))
+    positive = (halves[0][0] >= halves[1][0])[..., None]
+    one = torch.where(positive, halves[0][1], halves[1][1])
+    other = torch.where(positive, halves[0][2], halves[1][2])
+    weight = torch.where(positive[..., 0], halves[0][0], halves[1][0])
+    root = (size * weight).sqrt()[..., None]
+    one = one / one.norm(dim=2, keepdim=True).clamp(min=TINY)
+    other = other / other.norm(dim=2, keepdim=True).clamp(min=TINY)
+    return (root * one).contiguous(), (root * other).contiguous()
+
+
+def singular(values: Tensor, parts: int, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the largest singular vectors and values: (B, P, k), (B, k), (B, k, C).
+
+    By a random subspace, multiplied a few times (Halko et al. 2011). parts: at most min(P, C).
+    """
+    count, rows, columns = values.shape
+    wide = min(parts + EXTRA, rows, columns)
+    start = torch.randn(columns, wide, generator=draw, dtype=values.dtype).to(values.device)
+    basis = torch.linalg.qr(values @ start.expand(count, -1, -1)).Q
+    for _ in range(POWERS):
+        basis = torch.linalg.qr(values @ torch.linalg.qr(values.mT @ basis).Q).Q
+    inner, size, right = torch.linalg.svd(basis.mT @ values, full_matrices=False)
+    return (basis @ inner)[..., :parts], size[:, :parts], right[:, :parts]
+
+
+class Online:
+    """Factorization of a stream: what is kept does not grow (Mairal et al. 2010).
+
+    Each batch is factorized with the vectors there are, and they are mended by what all batches
+    say, the earliest least: the products of W with itself and with V.
+    """
+
+    def __init__(self, parts: int, draw: torch.Generator) -> None:
+        self._parts, self._draw, self._batches = parts, draw, 0
+        self._gram = self._given = self.vectors = torch.empty(0)
+        self._total = self._missed = 0.0
+
+    def update(self, values: Tensor) -> None:
+        """Take in values (P, C)."""
+        batch = values[None]
+        if not self._batches:
+            self.vectors = nmf(batch, self._parts, self._draw).vectors
+            self._gram = batch.new_zeros(1, self._parts, self._parts)
+            self._given = torch.zeros_like(self.vectors)
+        weights, error = weights_of(batch, self.vectors)
+        self._batches += 1
+        total = float(values.square().sum())
+        self._total, self._missed = self._total + total, self._missed + float(error) ** 2 * total
+        keep = (1 - 1 / self._batches) ** FORGET
+        self._gram = keep * self._gram + weights.mT @ weights
+        self._given = keep * self._given + weights.mT @ batch
+        signed = bool((self._given < 0).any())
+        if signed:
+            self.vectors = _least_squares(self._gram, self._given)
+        else:
+            self.vectors = sweep(self.vectors, self._given, self._gram, ONLINE_SWEEPS)
+        length = self.vectors.norm(dim=2).clamp(min=TINY)
+        self.vectors = self.vectors / length[..., None]
+        self._gram = self._gram * length[:, :, None] * length[:, None]
+        self._given = self._given * length[..., None]
+
+    @property
+    def error(self) -> float:
+        """The error of all batches, each when it came."""
+        return math.sqrt(self._missed / max(self._total, TINY))
+
+
+def pca(values: Tensor, parts: int, draw: torch.Generator) -> Factors:
+    """Return principal components of values (B, P, C): weights and vectors of either sign.
+
+    The mean is not subtracted, so that weights are of the activations themselves. Each vector has
+    the sign with which more of its weights are positive, by their squares.
+    """
+    left, size, right = singular(values, parts, draw)
+    weights = left * size[:, None]
+    plus, minus = weights.clamp(min=0).square().sum(1), weights.clamp(max=0).square().sum(1)
+    sign = torch.where(plus >= minus, 1.0, -1.0).to(values)
+    total = values.square().sum((1, 2)).double()
+    missed = (total - size.square().sum(1).double()).clamp(min=0)
+    error = (missed / total.clamp(min=TINY)).sqrt()
+    return Factors(weights * sign[:, None], right * sign[..., None], error)
+
+
+def k_means(values: Tensor, parts: int, draw: torch.Generator, iterations: int = 100) -> Factors:
+    """Return clusters of values (B, P, C): a place weighs its cluster's centre, and no other.
+
+    Begun with k-means++ (Arthur & Vassilvitskii 2007).
+    """
+    found = [_clusters(each, parts, draw, iterations) for each in values]
+    vectors = torch.stack([centres for centres, _ in found])
+    length = vectors.norm(dim=2).clamp(min=TINY)
+    own = torch.stack([F.one_hot(chosen, parts) for _, chosen in found]).to(values)
+    weights = own * length[:, None]
+    missed = (values - own @ vectors).square().sum((1, 2)).double()
+    total = values.square().sum((1, 2)).double().clamp(min=TINY)
+    return Factors(weights, vectors / length[..., None], (missed / total).sqrt())
+
+
+def _clusters(
+    values: Tensor, parts: int, draw: torch.Generator, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """The centres (k, C) of values (P, C), and which one each is nearest to (P,)."""
+    first = int(torch.randint(len(values), (1,), generator=draw))
+    centres = values[first, None]
+    while len(centres) < parts:
+        apart = torch.cdist(values, centres).amin(1).square().cpu() + TINY
+        centres = torch.cat([centres, values[torch.multinomial(apart, 1, generator=draw)]])
+    chosen = torch.cdist(values, centres).argmin(1)
+    for _ in range(iterations):
+        member = F.one_hot(chosen, parts).to(values)
+        size = member.sum(0)[:, None]
+        centres = torch.where(size > 0, member.mT @ values / size.clamp(min=1), centres)
+        before, chosen = chosen, torch.cdist(values, centres).argmin(1)
+        if torch.equal(before, chosen):
+            break
+    return centres, chosen
