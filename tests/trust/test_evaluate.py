@@ -315,11 +315,11 @@ def test_a_picture_without_a_score_is_left_out_and_the_others_are_judged():
     model = sw.Model(Bright().eval(), input_shape=(3, 16, 16))
     inputs = torch.rand(3, 3, 16, 16)
     inputs[1] = 0
-    found = evaluate(model, inputs, ["gradient"], metrics=["srg:patch=4"])
+    found = evaluate(model, inputs, ["gradient-x-input"], metrics=["srg:patch=4"])
     assert found.pictures == 2
     assert found.names == ("picture 0", "picture 2")
     assert [each.source for each in found.left_out] == ["picture 1"]
-    assert not found.values["gradient"]["srg:patch=4"].isnan().any()
+    assert not found.values["gradient-x-input"]["srg:patch=4"].isnan().any()
 
 
 def test_what_was_explained_is_what_is_measured():
