@@ -323,10 +323,15 @@ def _behind(pictures: Tensor, behind: Tensor) -> Filler:
     _checked(pictures)
 
     def filled(rows: Tensor, keep: Tensor) -> Tensor:
-        place = rows.to(pictures.device)
-        return torch.where(_mask(keep, pictures, len(rows)), pictures[place], behind[place])
+        shares = _mask(keep, pictures, len(rows)).to(pictures)  # several times faster than `where`
+        return torch.lerp(of_rows(behind, rows), of_rows(pictures, rows), shares)
 
     return filled
+
+
+def of_rows(pictures: Tensor, rows: Tensor) -> Tensor:
+    """Return the pictures of these rows; a single one once, as it broadcasts."""
+    return pictures if len(pictures) == 1 else pictures[rows.to(pictures.device)]
 
 
 def _checked(pictures: Tensor) -> Tensor:

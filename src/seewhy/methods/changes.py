@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seewhy.errors import MethodError, NoSpaceError
-from seewhy.fill import Constant, Fill, Filler, as_fill
+from seewhy.fill import Constant, Fill, Filler, as_fill, of_rows
 from seewhy.methods.base import Method, positive
 from seewhy.methods.segments import Segmentation, check_segmentation, segments_of
 from seewhy.model.tape.ask import ask
@@ -140,8 +140,8 @@ def faded(fill: Fill | str, prepared: Prepared, run: Run) -> Callable[[Tensor, T
     behind = filled(fill, prepared, run)(torch.arange(len(pictures)), nothing)
 
     def fade(rows: Tensor, shares: Tensor) -> Tensor:
-        place = rows.to(pictures.device)
-        return torch.lerp(behind[place], pictures[place], shares.to(pictures)[:, None])
+        whole, kept = of_rows(pictures, rows), shares.to(pictures)[:, None]
+        return torch.lerp(of_rows(behind, rows), whole, kept)
 
     return fade
 

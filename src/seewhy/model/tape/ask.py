@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from seewhy.model.model import Model
 
 Change = Callable[[Tensor, Tensor], Tensor]
-"""(rows (m,), changes (m,)) -> (m, C, *space): the pictures of these rows after these changes."""
+"""(rows (m,), changes (m,)) -> (m, C, *space): the pictures of these rows after these changes.
+
+They are made anew each time: the network may write into them.
+"""
 
 MOST_ROWS = 64  # at once on a CPU: more only leave its caches,
 CACHED = 48 << 20  # unless they are small: bytes at work, measured with two convolutions at 28 px
@@ -96,7 +99,8 @@ def ask(
         places, own = torch.tensor(asked).T
         tensor = changed(rows, changes).contiguous(memory_format=form)
         question = _Shared(score.of(own), places)
-        found = record(model, prepared.changed(tensor, rows), question, instead=fast).scores
+        changed_ones = prepared.changed(tensor, rows)
+        found = record(model, changed_ones, question, instead=fast, lend=True).scores
         return Answers(own, changes[places], found.double().cpu())
 
     began = time.perf_counter()

@@ -102,13 +102,15 @@ def record(
     *,
     watch: Iterable[Layer] = (),
     instead: Callable[..., Any] | None = None,
+    lend: bool = False,
 ) -> Recording:
     """Run the model once; keep the layers' activations and the gradients of the score there.
 
     What comes before the earliest of the layers runs without a graph; only what comes after it is
     differentiated, and never with respect to a parameter. INPUT and OUTPUT are layers too. watch:
     layers of which only the activations are kept. instead: what runs in the module's place where no
-    layer is read. Returns tensors (N, C, *space), detached.
+    layer is read. lend: the pictures are not needed any more, and a network that writes into its
+    input may have them rather than a copy. Returns tensors (N, C, *space), detached.
 
     Raises LayerError when a layer was not reached, ModelError when no gradient comes back.
     """
@@ -120,7 +122,7 @@ def record(
     count = len(prepared)
     with model.held(), torch.inference_mode(mode=False), torch.no_grad():
         kept: dict[Layer, Kept] = {}
-        outcome, scores = _run(model, prepared, score, kept, (asked, starts, read), instead)
+        outcome, scores = _run(model, prepared, score, kept, (asked, starts, read), instead, lend)
         if starts and not scores.requires_grad:
             # a network that turns gradients off for some of its layers also turns ours off again
             with torch.enable_grad():
@@ -144,6 +146,7 @@ def _run(
     kept: dict[Layer, Kept],
     layers: tuple[tuple[Layer, ...], ...],
     instead: Callable[..., Any] | None = None,
+    lend: bool = False,
 ) -> tuple[Outcome, Tensor]:
     """One forward and its scores; `kept` is filled."""
     asked, starts, read = layers
@@ -151,8 +154,8 @@ def _run(
     with keeping(model, kept, asked, starts, read), _plain_gradients(model, wanted=alone):
         if INPUT in starts:
             tensor = _begin(kept, INPUT, usable(prepared.tensor))
-        else:
-            tensor = prepared.tensor.clone()  # a network may write into its input
+        else:  # a network may write into its input
+            tensor = prepared.tensor if lend else prepared.tensor.clone()
         if INPUT in asked and INPUT not in starts:
             kept[INPUT] = Kept(prepared.tensor, prepared.tensor, prepared.tensor)
         hooks = bool(asked or read)
