@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
+from torch.cuda import is_available as has_gpu
+
 from benchmarks.harness import alone, write
 
 NAMES = (
     "cam",
     "concepts",
     "evaluation",
+    "gpu",
     "integrated_gradients",
     "passes",
     "perturbation",
@@ -34,7 +37,7 @@ def main() -> None:
         name, side = options.alone
         print(alone(import_module(f"benchmarks.{name}").work(side)))
         return
-    for name in options.names or NAMES:
+    for name in options.names or [each for each in NAMES if each != "gpu" or has_gpu()]:
         section = import_module(f"benchmarks.{name}").measure(quick=options.quick)
         print(section.markdown(), flush=True)
         if not options.quick:

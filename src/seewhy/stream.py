@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ from seewhy.model.outputs import has_class_head
 from seewhy.model.predictions import predictions
 from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import Ready, read_each, sources_of
+from seewhy.model.tape.guard import home
 from seewhy.model.tape.memory import no_memory, out_of_memory, release
 from seewhy.model.tape.passes import Passes
 from seewhy.result import versions
@@ -37,6 +39,7 @@ from seewhy.run import Run, is_number
 from seewhy.targets import Class, LogitSum, Margin, Score, Target
 from seewhy.targets.several import Targets, targets_of_each
 
+GPU_BATCH = 64  # pictures that run at once there where nothing else says
 Check = Callable[[Model, Prepared, Sequence[Target], list[Explanation], Run], list[Explanation]]
 """(model, pictures, what was explained of each, answers, run) -> answers with what was found."""
 
@@ -60,7 +63,7 @@ def explain_each(
     check: what looks at each batch of answers and adds to them.
     """
     run = run or Run()
-    limit = batch_of(model, batch)
+    limit = batch_of(model, batch, run)
     sources = sources_of(pictures, model)
     targets = targets_of_each(target, len(sources))
     order = Order(method, layer, run, top, model.fingerprint(), check)
@@ -130,11 +133,13 @@ def explain_rows(
     yield from explain_rows(model, rows[half:], order)
 
 
-def batch_of(model: Model, batch: int | None) -> int:
+def batch_of(model: Model, batch: int | None, run: Run) -> int:
     """Return how many pictures run at a time; MethodError where that is no number above zero."""
     if batch is not None and not (is_number(batch) and batch >= 1):
         raise MethodError(f"batch is {batch!r}: give a number of pictures, at least 1")
-    return min(batch or BATCH, model.offers.batch or batch or BATCH)
+    device = torch.device(run.device) if run.device else home(model.module)[0]
+    usual = BATCH if device.type == "cpu" else GPU_BATCH
+    return min(batch or usual, model.offers.batch or batch or usual)
 
 
 def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Explanation]:
@@ -156,11 +161,13 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
     classes = any(isinstance(each, Class | Margin | LogitSum) for each in targets)
     headed = has_class_head(clean.outputs) and (classes or model.labels is not None)
     tops = predictions(clean.main, model.labels, order.top) if headed else [()] * len(prepared)
+    given = prepared.originals or (None,) * len(prepared)
+    originals = [None if each is None else each.image for each in given]
+    pictures = originals if all(originals) else as_pictures(prepared.tensor)
     answers = []
     for row in range(len(prepared)):
-        original = prepared.originals[row] if prepared.originals else None
         geometry = prepared.geometries[row] if prepared.geometries else None
-        picture = original.image if original is not None else as_picture(prepared.tensor[row])
+        picture = originals[row] or pictures[row]
         if geometry is None and prepared.tensor.ndim == 4:
             size = (int(prepared.tensor.shape[2]), int(prepared.tensor.shape[3]))
             geometry = Geometry.stretched(size, size)
@@ -235,14 +242,15 @@ def _warn_of_constant_maps(
         )
 
 
-def as_picture(row: Tensor) -> Image.Image | None:
-    """Model input as a picture to draw on, stretched to 0..255; None where it is none."""
-    if row.ndim != 3 or row.shape[0] not in (1, 3):
-        return None
-    values = row.detach().float().cpu()
-    low, high = float(values.amin()), float(values.amax())
-    levels = ((values - low) / max(high - low, 1e-12) * 255).round().byte().permute(1, 2, 0)
-    return Image.fromarray(np.repeat(levels.numpy(), 3 // row.shape[0], axis=2))
+def as_pictures(tensor: Tensor) -> Sequence[Image.Image | None]:
+    """Model input as pictures to draw on, each stretched to 0..255; None where they are none."""
+    if tensor.ndim != 4 or tensor.shape[1] not in (1, 3):
+        return [None] * len(tensor)
+    values = tensor.detach().float()
+    low, high = values.amin((1, 2, 3), keepdim=True), values.amax((1, 2, 3), keepdim=True)
+    levels = ((values - low) / (high - low).clamp(min=1e-12) * 255).round().byte()
+    colours = levels.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).cpu().numpy()
+    return [Image.fromarray(np.ascontiguousarray(each)) for each in colours]
 
 
 def _shared(passes: Passes, count: int) -> Passes:

@@ -1,6 +1,7 @@
 """The tape's traps, one by one: each is a way in which an answer would be silently wrong."""
 
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from seewhy.errors import (
     PictureError,
     SeewhyWarning,
 )
+from seewhy.model.tape.luck import Luck
 from seewhy.model.tape.record import record
 from seewhy.model.tape.replay import Mode, replay
 from seewhy.testing import KINDS
@@ -128,6 +130,27 @@ def test_a_network_that_draws_is_seeded_and_said():
     assert torch.equal(relevance(model, pictures, seed=1), one)
     assert not torch.equal(relevance(model, pictures, seed=2), one)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_threads_whose_networks_draw_take_turns():
+    one, two, order, inside = Luck("one"), Luck("two"), [], threading.Event()
+    one.draws = two.draws = True
+    cpu, before = torch.device("cpu"), torch.get_rng_state()
+
+    def work():
+        inside.wait()
+        with two.seeded(2, cpu):
+            order.append("two")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with one.seeded(1, cpu):
+        inside.set()
+        time.sleep(0.05)
+        order.append("one")
+    thread.join()
+    assert order == ["one", "two"]
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_other_threads_random_numbers_are_not_rewound(demo):

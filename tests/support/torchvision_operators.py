@@ -17,6 +17,8 @@ class _Declare(importlib.abc.MetaPathFinder):
 def _declare():
     import torch
 
+    if torch.version.cuda is not None:
+        return
     global _library  # noqa: PLW0603 - what a library declares goes when the library goes
     _library = torch.library.Library("torchvision", "FRAGMENT")
     for operator in ("nms", "qnms"):

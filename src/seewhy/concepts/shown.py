@@ -14,7 +14,7 @@ from torch import Tensor
 from seewhy.errors import PictureError
 from seewhy.model.geometry import Geometry
 from seewhy.model.reading import Ready
-from seewhy.stream import as_picture
+from seewhy.stream import as_pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Shown:
         original, geometry = None, None
         if prepared.originals:
             original, geometry = prepared.originals[0], prepared.geometries[0]
-        picture = original.image if original is not None else as_picture(prepared.tensor[0])
+        picture = original.image if original is not None else as_pictures(prepared.tensor)[0]
         return cls(ready.name, picture, geometry, tuple(prepared.tensor.shape[2:]))
 
     @property

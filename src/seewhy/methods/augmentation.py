@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from seewhy.errors import MethodError, NoSpaceError, SeewhyError
 from seewhy.methods.base import Attribution, Display, Method
+from seewhy.methods.copies import in_copies, one_by_one
 from seewhy.methods.gradient import Gradient
 from seewhy.methods.registry import method
 from seewhy.methods.smoothing import check_wrapped, mean
@@ -20,13 +20,16 @@ from seewhy.model.outputs import detects
 from seewhy.model.tape.record import Outcome
 from seewhy.model.tape.trees import float_tensors, full, map_leaves, put
 from seewhy.run import Run
-from seewhy.targets import Score
+from seewhy.targets.score import Score, Seen
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
     from seewhy.model.prepare import Prepared
 
-FLIPS: dict[str, list[tuple[int, ...]]] = {
+Ways = list[tuple[int, ...]]
+"""Axes of space along which a copy may be flipped, one way after another."""
+
+FLIPS: dict[str, Ways] = {
     "none": [()],
     "horizontal": [(), (-1,)],
     "both": [(), (-1,), (-2,), (-2, -1)],
@@ -82,16 +85,25 @@ class Augmentation(Method):
     def _copies(
         self, model: Model, prepared: Prepared, score: Score, run: Run
     ) -> Iterator[Attribution]:
-        flat = prepared.tensor.flatten(1)
+        inputs, ways = prepared.tensor, FLIPS[self.flips]
+        flat = inputs.flatten(1)
         spread = (flat.amax(1) - flat.amin(1)).reshape(-1, 1, 1, 1)
         lights = [0.0, self.brightness, -self.brightness] if self.brightness else [0.0]
-        copies = list(itertools.product(FLIPS[self.flips], lights))
-        for number, (axes, light) in enumerate(copies):
-            asked = _ScoreOf(score, partial(_turned_back, axes=axes))
-            changed = _flipped(prepared.tensor + light * spread, axes)
-            found = self.method.attribute(model, prepared.changed(changed), asked, run)
-            yield Attribution(_flipped(found.relevance, axes), found.checks, found.layers)
-            run.report(number + 1, len(copies), "copies")
+        light = torch.tensor(lights).to(spread).reshape(-1, 1, 1, 1)
+
+        def changed(rows: Tensor, changes: Tensor) -> Tensor:
+            own, lit = rows.to(inputs.device), (changes % len(lights)).to(inputs.device)
+            return _flipped(inputs[own] + light[lit] * spread[own], ways, changes // len(lights))
+
+        def explain(copies: Prepared, rows: Tensor, changes: Tensor) -> Attribution:
+            way = changes // len(lights)
+            back = partial(_turned_back, ways=ways, way=way)
+            found = self.method.attribute(model, copies, _ScoreOf(score.of(rows), back), run)
+            return replace(found, relevance=_flipped(found.relevance, ways, way))
+
+        count = len(ways) * len(lights)
+        for _, found in in_copies(model, prepared, run, count, changed, explain, "copies"):
+            yield from one_by_one(found, len(inputs))
 
 
 @method(
@@ -166,7 +178,7 @@ class MultiScale(Method):
         size = tuple(max(1, round(side * scale)) for side in space)
         changed = prepared.changed(_resized(prepared.tensor, size))
         clean = score.answered[0]
-        asked = _ScoreOf(score, lambda outcome: _as_clean(outcome, clean))
+        asked = _ScoreOf(score, lambda outcome, _: _as_clean(outcome, clean))
         try:
             found = self.method.attribute(model, changed, asked, run)
         except (SeewhyError, torch.OutOfMemoryError):
@@ -184,25 +196,25 @@ class MultiScale(Method):
 # ---------------------------------------------------------------------- the score of a changed copy
 
 
-class _ScoreOf(Score):
+class _ScoreOf(Seen):
     """A bound score for copies: what the network gives for them is laid on the picture first."""
 
-    def __init__(self, score: Score, back: Callable[[Outcome], Outcome]) -> None:
-        vars(self).update(vars(score))
+    def __init__(self, score: Score, back: Callable[[Outcome, Tensor], Outcome]) -> None:
+        super().__init__(score)
         self._back = back
 
     def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
-        return super().__call__(self._back(outcome), rows)
+        return self.score(self._back(outcome, rows), rows)
 
 
-def _turned_back(outcome: Outcome, axes: tuple[int, ...]) -> Outcome:
+def _turned_back(outcome: Outcome, rows: Tensor, ways: Ways, way: Tensor) -> Outcome:
     """What the network gave for flipped pictures, flipped: whatever of it has space."""
-    if not axes:
+    if ways == FLIPS["none"]:
         return outcome
     _refuse_boxes(outcome)
 
     def flip(leaf: Any) -> Any:
-        return _flipped(leaf, axes) if isinstance(leaf, Tensor) else leaf
+        return _flipped(leaf, ways, way[rows]) if isinstance(leaf, Tensor) else leaf
 
     return Outcome(
         map_leaves(flip, outcome.outputs),
@@ -237,9 +249,14 @@ def _refuse_boxes(outcome: Outcome) -> None:
         )
 
 
-def _flipped(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Flip what has two axes of space, and leave the rest."""
-    return tensor.flip(axes) if tensor.ndim == 4 and axes else tensor
+def _flipped(tensor: Tensor, ways: Ways, way: Tensor) -> Tensor:
+    """Flip what has two axes of space, and leave the rest; way: that of each row, of `ways`."""
+    found = tensor
+    for number, axes in enumerate(ways):
+        if axes and tensor.ndim == 4:
+            own = (way == number).to(tensor.device).reshape(-1, 1, 1, 1)
+            found = torch.where(own, tensor.flip(axes), found)
+    return found
 
 
 def _resized(tensor: Tensor, size: Sequence[int], *, back: bool = False) -> Tensor:

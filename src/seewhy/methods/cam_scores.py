@@ -12,13 +12,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from seewhy.errors import MethodError
 from seewhy.methods.base import Attribution, positive
 from seewhy.methods.cam import GradientCAM, LayerMaps, mapped, over_space, weighted_by
+from seewhy.methods.copies import in_copies, noisy
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
 from seewhy.model.predictions import already_probabilities
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.record import Outcome, Recording, Scoring, record
 from seewhy.model.tape.replay import replay
-from seewhy.run import Run, generator
+from seewhy.run import Run
 from seewhy.targets.classes import class_scores
 
 if TYPE_CHECKING:
@@ -136,23 +137,21 @@ class SmoothGradCAMPlusPlus(LayerMaps):
     ) -> list[Attribution]:
         """Average the powers, then weight the channels."""
         activations = record(model, prepared, score, watch=layers).activations
-        inputs = prepared.tensor
-        flat = inputs.flatten(1)
-        spread = self.noise * (flat.amax(1) - flat.amin(1))
-        spread = spread.reshape(-1, *(1,) * (inputs.ndim - 1))
-        draws = [generator(run.seed, key, NOISE_STREAM) for key in prepared.keys]
         # in double precision: the third power of a small gradient is not 0
         powers = {
             each: [torch.zeros_like(activations[each], dtype=torch.float64) for _ in range(3)]
             for each in layers
         }
-        for sample in range(self.samples):
-            normal = torch.stack([torch.randn(inputs.shape[1:], generator=draw) for draw in draws])
-            noisy = prepared.changed(inputs + spread * normal.to(inputs))
-            for layer, gradient in record(model, noisy, score, layers).gradients.items():
+
+        def gradients(copies: Prepared, rows: Tensor, _: Tensor) -> dict[Layer, Tensor]:
+            return record(model, copies, score.of(rows), layers).gradients
+
+        change = noisy(prepared, self.noise, run, NOISE_STREAM)
+        for rows, found in in_copies(model, prepared, run, self.samples, change, gradients):
+            for layer, gradient in found.items():
+                own = rows.to(gradient.device)
                 for power, total in enumerate(powers[layer], 1):
-                    total.add_(gradient.double() ** power, alpha=1 / self.samples)
-            run.report(sample + 1, self.samples, "samples")
+                    total.index_add_(0, own, gradient.double() ** power, alpha=1 / self.samples)
         maps = []
         for layer in layers:
             first, second, third = powers[layer]

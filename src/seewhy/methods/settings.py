@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
+from functools import cache
 from numbers import Integral, Real
 from types import FunctionType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -41,7 +42,7 @@ def build(cls: type[T], spec: str, options: str, method: Callable[[str], Any] | 
 
     spec: all that was written. method: reads a setting that is a method. Raises MethodError.
     """
-    hints, what = get_type_hints(cls), cls.name  # type: ignore[attr-defined]
+    hints, what = _hints(cls), cls.name  # type: ignore[arg-type, attr-defined]
     known = [each.name for each in fields(cls)]  # type: ignore[arg-type]
     given = {}
     for name, value in split(spec, options):
@@ -52,6 +53,9 @@ def build(cls: type[T], spec: str, options: str, method: Callable[[str], Any] | 
             raise MethodError(f"{what!r} is given {name!r} twice: give each setting once")
         given[name] = read(value, hints[name], f"{what}: {name}", method)
     return cls(**given)
+
+
+_hints = cache(get_type_hints)
 
 
 def read(value: Any, hint: Any, what: str, method: Callable[[str], Any] | None) -> Any:

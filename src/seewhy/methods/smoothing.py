@@ -11,11 +11,11 @@ from torch import Tensor
 
 from seewhy.errors import MethodError
 from seewhy.methods.base import Attribution, Display, Method, positive
+from seewhy.methods.copies import in_copies, noisy, one_by_one
 from seewhy.methods.gradient import Gradient
 from seewhy.methods.registry import method
 from seewhy.model.layers import Layer
-from seewhy.model.tape.trees import moved
-from seewhy.run import Run, generator
+from seewhy.run import Run
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -43,22 +43,18 @@ class _Noisy(Method):
         positive(self.noise, f"{self.name}: noise")
         check_wrapped(self, self.method)
 
-    def noisy(
+    def explained(
         self, model: Model, prepared: Prepared, score: Score, run: Run
     ) -> Iterator[Attribution]:
         """Yield what the method finds in each noisy copy."""
         score.bind(model, prepared)
-        inputs = prepared.tensor
-        flat = inputs.flatten(1)
-        spread = (flat.amax(1) - flat.amin(1)) * self.noise
-        spread = spread.reshape(-1, *(1,) * (inputs.ndim - 1))
-        draws = [generator(run.seed, key) for key in prepared.keys]
-        for sample in range(self.samples):
-            noise = torch.stack([_normal(inputs[0], draw) for draw in draws])
-            sent = moved(noise, inputs.device, inputs.dtype)
-            copy = prepared.changed(inputs + spread * sent)
-            yield self.method.attribute(model, copy, score, run)
-            run.report(sample + 1, self.samples, "samples")
+        change = noisy(prepared, self.noise, run)
+
+        def explain(copies: Prepared, rows: Tensor, _: Tensor) -> Attribution:
+            return self.method.attribute(model, copies, score.of(rows), run)
+
+        for _, found in in_copies(model, prepared, run, self.samples, change, explain):
+            yield from one_by_one(found, len(prepared))
 
 
 @method(
@@ -80,7 +76,7 @@ class SmoothGrad(_Noisy):
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """Eq. 1."""
-        return mean(self.noisy(model, prepared, score, run))
+        return mean(self.explained(model, prepared, score, run))
 
 
 @method(
@@ -96,7 +92,7 @@ class SmoothGradSquared(_Noisy):
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """The second moment of the maps."""
-        centre, spread, layers = _moments(self.noisy(model, prepared, score, run))
+        centre, spread, layers = _moments(self.explained(model, prepared, score, run))
         return Attribution(spread + centre.square(), layers=layers)
 
 
@@ -116,7 +112,7 @@ class VarGrad(_Noisy):
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """The central second moment of the maps."""
-        _, spread, layers = _moments(self.noisy(model, prepared, score, run))
+        _, spread, layers = _moments(self.explained(model, prepared, score, run))
         return Attribution(spread, layers=layers)
 
 
@@ -148,10 +144,6 @@ def _moments(found: Iterator[Attribution]) -> tuple[Tensor, Tensor, tuple[Layer,
         centre = centre + before / count
         squares += before * (each.relevance - centre)
     return centre, squares / count, first.layers
-
-
-def _normal(like: Tensor, draw: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=draw, dtype=torch.float32)
 
 
 def _sum(one: Attribution, two: Attribution) -> Attribution:

@@ -286,13 +286,15 @@ class Model:
     def fingerprint(self) -> str:
         """Return a short hash of the weights: names, shapes, 64 values spread over each tensor."""
         digest = hashlib.blake2b(digest_size=8)
-        picked = []
-        for name, tensor in chain(self.module.named_parameters(), self.module.named_buffers()):
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            flat = tensor.detach().reshape(-1)
-            picked.append(flat[:: max(1, len(flat) // 64)].double().cpu())
-        if picked:
-            digest.update(torch.cat(picked).numpy().tobytes())
+        picked: dict[Any, list[Tensor]] = {}
+        for prefix, part in self.module.named_modules():
+            own = chain(part.named_parameters(recurse=False), part.named_buffers(recurse=False))
+            for name, tensor in own:
+                digest.update(f"{prefix}.{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+                some = tensor.detach().reshape(-1)[:: max(1, tensor.numel() // 64)]
+                picked.setdefault((tensor.device, tensor.dtype), []).append(some)
+        for each in picked.values():  # one copy from a device for all of a kind
+            digest.update(torch.cat(each).cpu().double().numpy().tobytes())
         return digest.hexdigest()
 
     # ------------------------------------------------------------------ helpers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
@@ -129,9 +129,9 @@ class Score:
             raise TargetError("the score is not bound to pictures yet: call score.bind(...)")
         return self.clean, self.values
 
-    def of(self, rows: Tensor) -> RowsOf:
+    def of(self, rows: Tensor) -> Score:
         """Return the score for pictures of which row i belongs to the bound picture rows[i]."""
-        return RowsOf(self, rows, self.layers)
+        return _OfRows(self, rows)
 
     def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
         """Return (len(rows),); row i of the outcome belongs to the picture rows[i].
@@ -185,14 +185,25 @@ class Score:
         self.names, self.clean = tuple(names), outcome
 
 
-@dataclass(frozen=True)
-class RowsOf:
-    """A bound score for some rows, or for changed pictures."""
+class Seen(Score):
+    """A bound score, seen from elsewhere: from other rows, or from changed pictures."""
 
-    score: Score
-    rows: Tensor
-    layers: tuple[Layer, ...]
+    def __init__(self, score: Score) -> None:
+        vars(self).update(vars(score))
+        self.score = score
+
+
+class _OfRows(Seen):
+    """A bound score for pictures of which row i belongs to the bound picture rows[i]."""
+
+    def __init__(self, score: Score, rows: Tensor) -> None:
+        super().__init__(score)
+        self.rows, self.count = rows, len(rows)
 
     def __call__(self, outcome: Outcome, rows: Tensor) -> Tensor:
-        """Return (len(rows),), as the score does for the pictures behind these rows."""
         return self.score(outcome, self.rows[rows])
+
+    @property
+    def answered(self) -> tuple[Outcome, Tensor]:
+        clean, values = self.score.answered
+        return clean.rows(self.rows), values[self.rows.to(values.device)]

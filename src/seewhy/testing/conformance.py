@@ -6,6 +6,7 @@ import pickle
 import threading
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,17 +23,22 @@ SAME = 1e-4  # of a map's largest value: float32 sums in another order
 
 
 def check_method(
-    method: Method | str, kinds: Iterable[str] | None = None, checks: Iterable[str] | None = None
+    method: Method | str,
+    kinds: Iterable[str] | None = None,
+    checks: Iterable[str] | None = None,
+    *,
+    device: str = "cpu",
 ) -> dict[str, str]:
     """Run every check on every kind of model; AssertionError says which promise was broken.
 
-    Returns for each kind "applies", or the error in which the method says that it does not apply:
-    a method may refuse a kind of model, with one clear SeewhyError, and nothing else.
+    device: where the models stand, such as "cuda". Returns for each kind "applies", or the error in
+    which the method says that it does not apply: a method may refuse a kind of model, with one
+    clear SeewhyError, and nothing else.
     """
     how = as_method(method)
     found = {}
     for name in kinds or KINDS:
-        kind = KINDS[name]
+        kind = replace(KINDS[name], device=device)
         try:
             _maps(how, kind.model(), kind)
         except SeewhyError as error:
@@ -74,6 +80,14 @@ def _same(one: Tensor, two: Tensor, what: str, tolerance: float = SAME) -> None:
     assert gap <= tolerance * scale, (
         f"{what}: maps differ by {gap:.3g}, at a maximum of {scale:.3g}"
     )
+
+
+def _random_state(kind: Kind) -> Tensor:
+    """The state of the generators that a network on this device draws from."""
+    states = [torch.get_rng_state()]
+    if torch.device(kind.device).type == "cuda":
+        states.append(torch.cuda.get_rng_state(kind.device))
+    return torch.cat(states)
 
 
 # ---------------------------------------------------------------------- the promises
@@ -136,12 +150,12 @@ def model_comes_back(how: Method, kind: Kind) -> None:
         if training and isinstance(model.module, torch.jit.ScriptModule):
             continue
         model.module.train(training)
-        before, state = snapshot(model.module), torch.get_rng_state()
+        before, state = snapshot(model.module), _random_state(kind)
         pictures = kind.pictures(1)
         _maps(how, model, kind, pictures)
         difference(before, snapshot(model.module))
         assert torch.equal(pictures, kind.pictures(1)), "the caller's pictures were written into"
-        assert torch.equal(state, torch.get_rng_state()), "the caller's random state has moved"
+        assert torch.equal(state, _random_state(kind)), "the caller's random state has moved"
 
 
 def model_survives_exceptions(how: Method, kind: Kind) -> None:
@@ -170,7 +184,7 @@ def callers_modes_do_not_matter(how: Method, kind: Kind) -> None:
         _same(plain, _maps(how, model, kind)[0].relevance, "under no_grad")
     with torch.inference_mode():
         _same(plain, _maps(how, model, kind)[0].relevance, "under inference_mode")
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(torch.device(kind.device).type, torch.bfloat16):
         _same(plain, _maps(how, model, kind)[0].relevance, "under autocast")
     model.module.requires_grad_(requires_grad=False)
     _same(plain, _maps(how, model, kind)[0].relevance, "with frozen weights")

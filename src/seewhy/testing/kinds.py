@@ -19,7 +19,10 @@ from seewhy.targets import Region, Regression, Similarity, TargetSpec
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of model: how to build its module, its input shape, a target that fits it."""
+    """A kind of model: how to build its module, its input shape, a target that fits it.
+
+    device: where the module stands; pictures are made on the CPU.
+    """
 
     name: str
     trait: str
@@ -27,6 +30,7 @@ class Kind:
     shape: tuple[int, ...] = (3, 16, 16)
     target: TargetSpec = None
     others: tuple[int, ...] | None = None
+    device: str = "cpu"
 
     def module(self) -> nn.Module:
         """Return the module, always with the same weights, in evaluation mode."""
@@ -37,7 +41,7 @@ class Kind:
                 if isinstance(part, nn.BatchNorm2d):
                     nn.init.normal_(part.get_buffer("running_mean"), 0, 0.2)
                     nn.init.uniform_(part.get_buffer("running_var"), 0.5, 2)
-        return module
+        return module.to(self.device)
 
     def model(self) -> Model:
         """Return the module as a Model."""

@@ -76,7 +76,7 @@ def evaluate(
     read, and where there are not as many masks as pictures.
     """
     run = run or Run()
-    limit, sources = batch_of(model, batch), sources_of(pictures, model)
+    limit, sources = batch_of(model, batch, run), sources_of(pictures, model)
     judges = [as_metric(each) for each in _several(metrics)]
     judges = judges or [*WITH_MODEL, *(WITH_MASKS if masks is not None else ())]
     weights = model.fingerprint()

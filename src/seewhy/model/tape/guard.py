@@ -26,6 +26,7 @@ class _Holding:
 
 
 _EMPTY: dict[str, Any] = {}
+_SMALL = 1 << 16  # numbers: of larger tensors joining would be another copy
 _holdings: WeakKeyDictionary[nn.Module, _Holding] = WeakKeyDictionary()
 _ours = threading.RLock()
 
@@ -53,8 +54,7 @@ def guard(
     with _ours:
         holdings = [_holdings.setdefault(part, _Holding()) for part in parts]
     with ExitStack() as stack:
-        for holding in sorted(holdings, key=id):  # one order for all: no deadlock
-            stack.enter_context(holding.lock)
+        stack.enter_context(_locked([each.lock for each in sorted(holdings, key=id)]))
         _check(parts, device, dtype)
         stack.enter_context(_restored(parts))
         _evaluate(parts, type(module).__name__)
@@ -67,6 +67,20 @@ def guard(
             yield
         finally:
             holdings[0].holder = None
+
+
+@contextmanager
+def _locked(locks: list[Any]) -> Iterator[None]:
+    """Hold many locks, taken in an order that is the same for all: no deadlock."""
+    taken = 0
+    try:
+        for each in locks:
+            each.acquire()
+            taken += 1
+        yield
+    finally:
+        for each in reversed(locks[:taken]):
+            each.release()
 
 
 @contextmanager
@@ -157,12 +171,12 @@ def _restored(parts: list[nn.Module]) -> Iterator[None]:
         for value in part.__dict__.values()
         if type(value) is list
     ]
-    buffers = [
-        (buffer, buffer.detach().clone())
+    buffers = _Values(
+        buffer
         for part in own
         for buffer in part._buffers.values()
         if buffer is not None and not buffer.is_inference()
-    ]
+    )
     try:
         yield
     finally:
@@ -178,10 +192,42 @@ def _restored(parts: list[nn.Module]) -> Iterator[None]:
         for part, training in modes:
             if part.training != training:
                 part.training = training
-        for buffer, copy in buffers:
-            if not torch.equal(buffer, copy):  # batch norm leaves no trace in the version counter
-                with torch.no_grad():
-                    buffer.copy_(copy)
+        buffers.restore()
+
+
+class _Values:
+    """The values of many tensors, joined: one copy and one comparison for those of a kind.
+
+    By value, as batch norm leaves no trace in the version counter.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self._groups: dict[Any, list[Tensor]] = {}
+        for each in tensors:
+            plain = each.layout is torch.strided and each.numel() <= _SMALL
+            kind = (each.device, each.dtype) if plain else id(each)
+            self._groups.setdefault(kind, []).append(each.detach())
+        self._copies = {
+            kind: group[0].clone() if len(group) == 1 else _joined(group)
+            for kind, group in self._groups.items()
+        }
+
+    def restore(self) -> None:
+        """Put back what has changed."""
+        for kind, group in self._groups.items():
+            if torch.equal(_joined(group), self._copies[kind]):
+                continue
+            if len(group) == 1:
+                group[0].copy_(self._copies[kind])
+                continue
+            parts = self._copies[kind].split([each.numel() for each in group])
+            for each, copy in zip(group, parts, strict=True):
+                each.copy_(copy.view_as(each))
+
+
+def _joined(group: list[Tensor]) -> Tensor:
+    """One tensor with all their values, that of a single one itself."""
+    return group[0] if len(group) == 1 else torch.cat([each.reshape(-1) for each in group])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -11,12 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from seewhy.errors import warn
 
+_state = threading.RLock()
+
 
 class Luck:
     """Whether a network draws random numbers: found out in its first forward.
 
     A network that does is seeded in every forward, and the caller's generator put back. The random
-    state belongs to the whole process, so that of all other networks is not touched at all.
+    state belongs to the whole process, so that of all other networks is not touched at all, and
+    threads take turns: one would put back what another has seeded.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,7 +34,8 @@ class Luck:
             yield
             return
         watch = _Watch(device) if self.draws is None else nullcontext()
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), watch:
+        devices = [device] if device.type == "cuda" else []
+        with _state, torch.random.fork_rng(devices=devices), watch:
             torch.manual_seed(seed)
             yield
         if isinstance(watch, _Watch):

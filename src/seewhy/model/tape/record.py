@@ -155,7 +155,7 @@ def _run(
         if INPUT in starts:
             tensor = _begin(kept, INPUT, usable(prepared.tensor))
         else:  # a network may write into its input
-            tensor = prepared.tensor if lend else prepared.tensor.clone()
+            tensor = usable(prepared.tensor) if lend else prepared.tensor.clone()
         if INPUT in asked and INPUT not in starts:
             kept[INPUT] = Kept(prepared.tensor, prepared.tensor, prepared.tensor)
         hooks = bool(asked or read)
