@@ -40,6 +40,17 @@ TO_THE_LAYER = (
     "layer-activation",
     "gradient-x-activation",
     "shapley-cam",
+)
+TO_THE_PICTURE = (
+    "gradient",
+    "gradient-x-input",
+    "guided-backprop",
+    "deconvolution",
+    "fullgrad",
+    "guided-ig:steps=20",
+)
+HALF_TO_THE_PICTURE = ("guided-grad-cam",)  # of its backwards the other half ends at the layer
+MANY_TO_THE_LAYER = (
     "smooth-grad-cam-plus-plus:samples=4",
     "score-cam:channels=32",
     "ss-cam:channels=8,samples=4",
@@ -56,23 +67,16 @@ TO_THE_LAYER = (
     "kernel-shap:samples=64",
     "shapley-sampling:samples=64,segments=patch:56",
 )
-TO_THE_PICTURE = (
-    "gradient",
-    "gradient-x-input",
-    "guided-backprop",
-    "deconvolution",
-    "fullgrad",
+MANY_TO_THE_PICTURE = (
     "smoothgrad:samples=8",
     "smoothgrad-squared:samples=8",
     "vargrad:samples=8",
     "integrated-gradients:steps=8",
     "expected-gradients:samples=8",
     "blur-ig:steps=8",
-    "guided-ig:steps=40",
     "xrai",
     "extremal-perturbation:steps=8",
 )
-HALF_TO_THE_PICTURE = ("guided-grad-cam",)  # of its backwards the other half ends at the layer
 
 
 def measure(*, quick: bool) -> Section:
@@ -81,9 +85,9 @@ def measure(*, quick: bool) -> Section:
     section = Section(
         "passes",
         "Methods beside the passes they need",
-        f"ResNet-18, {size} px, default layer (layer4): batch 4 for those of a single pass to the "
-        "layer, batch 2 and few samples for the others, so that what a method takes beyond its "
-        "passes shows; 4 to 48 rounds, the shorter the more. *method* is "
+        f"ResNet-18, {size} px, default layer (layer4): batch 8 for those that send a picture "
+        "once, or one step after another, batch 2 and few samples for those that make batches "
+        "of their own, so that what a method takes beyond its passes shows; 4 to 12 rounds. *method* is "
         "`seewhy.methods.perform`, which counts "
         "its passes; *passes* are as many plain ones, 16 rows at a time, as the pictures come: "
         "forwards without a graph, and, for methods that differentiate down to the picture, as "
@@ -93,21 +97,23 @@ def measure(*, quick: bool) -> Section:
     )
     torch.manual_seed(0)
     module = resnet18(weights=None).eval()
-    model, pictures = sw.Model(module, name="resnet18"), torch.randn(4, 3, size, size)
+    model, pictures = sw.Model(module, name="resnet18"), torch.randn(8, 3, size, size)
     for methods, deep, bar in (
         (SINGLE, 0.0, 1.10),
         (TO_THE_LAYER, 0.0, 1.15),
         (TO_THE_PICTURE, 1.0, 1.15),
         (HALF_TO_THE_PICTURE, 0.5, 1.15),
+        (MANY_TO_THE_LAYER, 0.0, 1.15),
+        (MANY_TO_THE_PICTURE, 1.0, 1.15),
     ):
+        several = methods in (MANY_TO_THE_LAYER, MANY_TO_THE_PICTURE)
+        few = pictures[:2] if several else pictures
         for text in methods:
-            single = methods is SINGLE
-            few = pictures if single else pictures[:2]
             work = alone(model, few, text)
             with counted() as passes:
                 work()
             sides = {"passes": plain(module, few, passes, deep), "method": work}
-            turns = SHORT // passes.forwards if passes.forwards < SHORT // rounds else rounds // 2
+            turns = max(SHORT // passes.forwards, rounds // 2)
             times = interleaved(sides, 3 if quick else turns)
             section.at_most(
                 f"`{text}`: {passes}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
+from torch.linalg import vecdot
 
 from seewhy.errors import MethodError
 from seewhy.methods.base import Attribution, Method, positive
@@ -155,6 +156,7 @@ class _GuidedPath:
         self._start = start.double()
         self._way = inputs.double() - self._start
         self._length = self._way.abs().flatten(1)
+        self._whole, self._moves = self._length.sum(1, keepdim=True), self._length > 0
         self._at = torch.zeros_like(self._length)
         self._moved = torch.zeros_like(self._length)
         self._before: Tensor | None = None
@@ -187,18 +189,16 @@ class _GuidedPath:
         """The shares after this step: smallest gradients first, within the band around it."""
         share, band = self._step / self._how.steps, self._how.distance
         low, high = max(share - band, 0.0), min(share + band, 1.0)
-        whole = self._length.sum(1, keepdim=True)
-        at = self._at.clamp(min=low)
+        at, ranked = self._at.clamp(min=low), gradients.float()
         order = max(1, int(self._how.fraction * (at.shape[1] - 1)) + 1)
         while True:
-            missing = (self._length * (1 - at)).sum(1, keepdim=True) - whole * (1 - share)
-            free = (at < high) & (self._length > 0) & (missing > REACHED * whole)
+            missing = share * self._whole - vecdot(self._length, at)[:, None]
+            free = (at < high) & self._moves & (missing > REACHED * self._whole)
             if not bool(free.any()):
                 return at
-            ranked = gradients.masked_fill(~free, torch.inf)
+            ranked = ranked.masked_fill(~free, torch.inf)  # what has arrived stays there
             threshold = ranked.kthvalue(order, dim=1, keepdim=True).values
-            chosen = free & (ranked <= threshold)
-            room = (self._length * (high - at) * chosen).sum(1, keepdim=True)
-            part = missing / torch.where(room > 0, room, torch.inf)
-            moved = torch.where(part >= 1, high, at + part * (high - at))
-            at = torch.where(chosen, moved, at)
+            chosen = (free & (ranked <= threshold)).to(at)
+            room = vecdot(self._length * chosen, high - at)[:, None]
+            part = (missing / torch.where(room > 0, room, torch.inf)).clamp(max=1)
+            at = torch.lerp(at, at.new_tensor(high), chosen * part)

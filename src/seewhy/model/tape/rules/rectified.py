@@ -9,9 +9,13 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
+from seewhy.errors import ModelError
 from seewhy.model.tape.intercept import Call, Handler, Rules, handles, names, node_name
 from seewhy.model.tape.rules.functions import ruled
 from seewhy.model.tape.rules.norms import plain_batch_norm
+
+threshold_backward = torch.ops.aten.threshold_backward  # several times faster than a mask
+hardtanh_backward = torch.ops.aten.hardtanh_backward
 
 TABLE: dict[str, Handler] = {}
 
@@ -93,13 +97,24 @@ def _batch_norm(_: Rectified, call: Call) -> Any:
 
 def _rectify(rules: Rectified, call: Call, most: float | None = None) -> Tensor:
     rules.met += 1
-    x: Tensor = call.args[0]
     with torch.no_grad():
         value = call()
-        open_ = x > 0 if most is None else (x > 0) & (x < most)
 
     def back(gradient: Tensor) -> Tensor:
-        rectified = gradient.clamp(min=0)
-        return rectified * open_ if rules.guided else rectified
+        if not rules.guided:
+            return gradient.clamp(min=0)
+        if known._version != version:
+            raise ModelError(
+                "the network writes into what a ReLU has given, which no gradient comes through: "
+                "use a method that needs none, such as 'occlusion'"
+            )
+        own: Tensor
+        if most is None:
+            own = threshold_backward(gradient, known, 0)
+        else:
+            own = hardtanh_backward(gradient, known, 0, most)
+        return own.clamp_(min=0)
 
-    return ruled(x, value, back)
+    result = ruled(call.args[0], value, back)
+    known, version = result.detach(), result._version
+    return result
