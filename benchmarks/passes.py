@@ -86,10 +86,10 @@ def measure(*, quick: bool) -> Section:
         "passes",
         "Methods beside the passes they need",
         f"ResNet-18, {size} px, default layer (layer4): batch 8 for those that send a picture "
-        "once, or one step after another, batch 2 and few samples for those that make batches "
-        "of their own, so that what a method takes beyond its passes shows; 4 to 12 rounds. *method* is "
-        "`seewhy.methods.perform`, which counts "
-        "its passes; *passes* are as many plain ones, 16 rows at a time, as the pictures come: "
+        "once, or one step after another, batch 2 and few samples for those that make batches of "
+        "their own, so that what a method takes beyond its passes shows; 4 to 12 rounds. *method* "
+        "is `seewhy.methods.perform`, which counts its passes; *passes* are as many plain ones, 16 "
+        "rows at a time, as the pictures come: "
         "forwards without a graph, and, for methods that differentiate down to the picture, as "
         "many forwards with a backward. (Methods that send many changed pictures lay them channels "
         "last, which is up to a tenth faster here and hides as much of what they take beyond.) "

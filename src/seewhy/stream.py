@@ -247,8 +247,10 @@ def as_pictures(tensor: Tensor) -> Sequence[Image.Image | None]:
     if tensor.ndim != 4 or tensor.shape[1] not in (1, 3):
         return [None] * len(tensor)
     values = tensor.detach().float()
-    low, high = values.amin((1, 2, 3), keepdim=True), values.amax((1, 2, 3), keepdim=True)
-    levels = ((values - low) / (high - low).clamp(min=1e-12) * 255).round().byte()
+    ends = torch.aminmax(values.flatten(1), dim=1)
+    low, high = (each.reshape(-1, 1, 1, 1) for each in ends)
+    scale = 255 / (high - low).clamp(min=1e-12)
+    levels = torch.addcmul(0.5 - low * scale, values, scale).byte()
     colours = levels.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).cpu().numpy()
     return [Image.fromarray(np.ascontiguousarray(each)) for each in colours]
 
