@@ -51,7 +51,7 @@ TO_THE_PICTURE = (
 )
 HALF_TO_THE_PICTURE = ("guided-grad-cam",)  # of its backwards the other half ends at the layer
 MANY_TO_THE_LAYER = (
-    "smooth-grad-cam-plus-plus:samples=4",
+    "smooth-grad-cam-plus-plus:samples=8",
     "score-cam:channels=32",
     "ss-cam:channels=8,samples=4",
     "is-cam:channels=8,steps=4",

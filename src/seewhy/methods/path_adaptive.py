@@ -174,22 +174,21 @@ class _GuidedPath:
 
     def go_on(self, gradients: Tensor) -> None:
         """Credit the last step with the gradients at both its ends, and take the next."""
-        own = gradients.double()
         if self._before is not None:
             change = self._moved.view_as(self._way) * self._way
-            self.relevance += change * (self._before + own) / 2
-        self._before = own
+            self.relevance.addcmul_(change, (self._before + gradients).double(), value=0.5)
+        self._before = gradients
         if self._step < self._how.steps:
             self._step += 1
             before = self._at
-            self._at = self._stepped(own.abs().nan_to_num().flatten(1))
+            self._at = self._stepped(gradients.abs().nan_to_num_().flatten(1))
             self._moved = self._at - before
 
     def _stepped(self, gradients: Tensor) -> Tensor:
         """The shares after this step: smallest gradients first, within the band around it."""
         share, band = self._step / self._how.steps, self._how.distance
         low, high = max(share - band, 0.0), min(share + band, 1.0)
-        at, ranked = self._at.clamp(min=low), gradients.float()
+        at, ranked = self._at.clamp(min=low), gradients
         order = max(1, int(self._how.fraction * (at.shape[1] - 1)) + 1)
         while True:
             missing = share * self._whole - vecdot(self._length, at)[:, None]
