@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -251,8 +250,8 @@ def as_pictures(tensor: Tensor) -> Sequence[Image.Image | None]:
     low, high = (each.reshape(-1, 1, 1, 1) for each in ends)
     scale = 255 / (high - low).clamp(min=1e-12)
     levels = torch.addcmul(0.5 - low * scale, values, scale).byte()
-    colours = levels.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).cpu().numpy()
-    return [Image.fromarray(np.ascontiguousarray(each)) for each in colours]
+    colours = levels.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
+    return [Image.fromarray(each) for each in colours.cpu().numpy()]
 
 
 def _shared(passes: Passes, count: int) -> Passes:
