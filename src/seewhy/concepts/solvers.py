@@ -90,10 +90,11 @@ def sweep(factor: Tensor, given: Tensor, gram: Tensor, sweeps: int = SWEEPS) -> 
     """
     scale = gram.diagonal(dim1=1, dim2=2)[..., None].clamp(min=TINY)
     gram, given, factor = gram / scale, given / scale, factor.clone()
+    gram.diagonal(dim1=1, dim2=2).zero_()
+    rows = [each.split(1, 1) for each in (given, gram, factor)]
     for _ in range(sweeps):
-        for row in range(factor.shape[1]):
-            rest = torch.baddbmm(given[:, row, None], gram[:, row, None], factor, alpha=-1)
-            factor[:, row] = (factor[:, row] + rest[:, 0]).clamp_(min=0)
+        for own, others, row in zip(*rows, strict=True):
+            torch.clamp(torch.baddbmm(own, others, factor, alpha=-1), min=0, out=row)
     return factor
 
 
