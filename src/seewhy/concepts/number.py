@@ -24,14 +24,13 @@ def knee(values: Tensor, draw: torch.Generator) -> tuple[int, Curve]:
     most = min(MOST, *values.shape[1:])
     if most <= FEWEST:
         return most, ((most, float(nmf(values, most, draw).error), 1.0),)
-    halves = [
-        torch.randperm(values.shape[1], generator=draw)[: max(most, values.shape[1] // 2)]
-        for _ in range(HALVES)
-    ]
+    places = values.shape[1]
+    orders = [torch.randperm(places, generator=draw) for _ in range(HALVES)]
+    halves = values[0][torch.stack(orders)[:, : max(most, places // 2)].to(values.device)]
     tried = []
     for number in range(FEWEST, most + 1):
         error = float(nmf(values, number, draw).error)
-        found = [nmf(values[:, rows.to(values.device)], number, draw).vectors[0] for rows in halves]
+        found = nmf(halves, number, draw).vectors
         agree = [_agreement(one, found[0]) for one in found[1:]]
         tried.append((number, error, sum(agree) / len(agree)))
     first, last = tried[0], tried[-1]
