@@ -10,22 +10,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seewhy import errors, methods, prototypes, targets
     from seewhy.api import (
+        activations,
         compare,
+        concept_importance,
         concept_maps,
         concept_vector,
+        craft,
         evaluate,
+        exciting,
         explain,
         factorize,
+        filters,
         find,
         prototype,
+        sensitivity,
         summary,
+        sweep,
         tcav,
     )
     from seewhy.comparison import Comparison
     from seewhy.concepts.cav_results import TCAV, ConceptVector
+    from seewhy.concepts.craft_results import Craft
     from seewhy.concepts.found import Factorization
+    from seewhy.concepts.importance import Importance
     from seewhy.concepts.maps import ConceptMaps
+    from seewhy.concepts.sensitivity import SensitivityMaps
+    from seewhy.concepts.sweep import Sweep
     from seewhy.explanation import Explanation, Explanations
+    from seewhy.inside.examples import Exciting
+    from seewhy.inside.filters import Filters
+    from seewhy.inside.recorded import Activations
     from seewhy.methods import (
         CAM,
         FEM,
@@ -122,8 +136,22 @@ __all__ = [
     "concept_maps",
     "tcav",
     "TCAV",
+    "craft",
+    "Craft",
+    "concept_importance",
+    "Importance",
+    "sweep",
+    "Sweep",
+    "sensitivity",
+    "SensitivityMaps",
     "prototype",
     "Prototype",
+    "activations",
+    "Activations",
+    "filters",
+    "Filters",
+    "exciting",
+    "Exciting",
     "summary",
     "read",
     "Explanation",
@@ -200,22 +228,36 @@ __all__ = [
 
 _HOMES = {
     "seewhy.api": (
+        "activations",
         "compare",
+        "concept_importance",
         "concept_maps",
         "concept_vector",
+        "craft",
         "evaluate",
+        "exciting",
         "explain",
         "factorize",
+        "filters",
         "find",
         "prototype",
+        "sensitivity",
         "summary",
+        "sweep",
         "tcav",
     ),
     "seewhy.comparison": ("Comparison",),
     "seewhy.concepts.cav_results": ("TCAV", "ConceptVector"),
+    "seewhy.concepts.craft_results": ("Craft",),
     "seewhy.concepts.found": ("Factorization",),
+    "seewhy.concepts.importance": ("Importance",),
     "seewhy.concepts.maps": ("ConceptMaps",),
+    "seewhy.concepts.sensitivity": ("SensitivityMaps",),
+    "seewhy.concepts.sweep": ("Sweep",),
     "seewhy.explanation": ("Explanation", "Explanations"),
+    "seewhy.inside.examples": ("Exciting",),
+    "seewhy.inside.filters": ("Filters",),
+    "seewhy.inside.recorded": ("Activations",),
     "seewhy.model.labels": ("Labels",),
     "seewhy.model.layers": ("Layer",),
     "seewhy.model.load": ("embedder", "load"),

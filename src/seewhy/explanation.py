@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from seewhy.model.predictions import Prediction
 from seewhy.model.tape.passes import Passes
 from seewhy.result import Result
 from seewhy.trial import Trial, in_words
+
+if TYPE_CHECKING:
+    from seewhy.draw.report import Page
 
 SATURATED = 0.005
 
@@ -136,14 +139,11 @@ class Explanation(Result):
             f"there is no view {view!r}: use 'overlay', 'heatmap', 'mask' or 'panel'"
         )
 
-    def save(self, path: str | Path, **options: Any) -> Path:
-        """Write the explanation to a file: as `Result.save`, or a page (.html) to open or mail."""
-        if Path(path).suffix.lower() == ".html":
-            from seewhy.draw.report import save_page
-            from seewhy.report import of_explanations
+    def page(self) -> Page:
+        """Return a page of the picture and its map."""
+        from seewhy.report import of_explanations
 
-            return save_page(of_explanations([self]), Path(path).expanduser())
-        return super().save(path, **options)
+        return of_explanations([self])
 
     def table(self) -> str:
         """Return the prediction as a Markdown table: rank, class, number, probability."""

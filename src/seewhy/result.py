@@ -9,17 +9,22 @@ import struct
 import zipfile
 import zlib
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image
 
 from seewhy.draw import FORMATS, save_image, to_png_bytes, write_whole
-from seewhy.errors import PictureError, SaveError
+from seewhy.errors import Failure, PictureError, SaveError, SeewhyError
+
+if TYPE_CHECKING:
+    from seewhy.draw.report import Block, Page
 
 SCHEMA = 1
 
@@ -38,7 +43,14 @@ _HOMES = (  # where the kinds register themselves
     "seewhy.explanation",
     "seewhy.concepts.found",
     "seewhy.concepts.maps",
+    "seewhy.concepts.sensitivity",
+    "seewhy.concepts.sweep",
     "seewhy.concepts.cav_results",
+    "seewhy.concepts.craft_results",
+    "seewhy.concepts.importance",
+    "seewhy.inside.examples",
+    "seewhy.inside.filters",
+    "seewhy.inside.recorded",
     "seewhy.prototypes.found",
 )
 
@@ -66,29 +78,56 @@ class Result:
     def unpack(cls, arrays: dict[str, np.ndarray], data: dict[str, Any]) -> Self:
         """Return the answer that was packed."""
 
+    def page(self) -> Page:
+        """Return the answer as a page: what it says, and its picture."""
+        from seewhy.draw.report import Sheet, Sheets
+
+        return self._page(Sheets([Sheet(self.draw(), "", str(self))], "The drawing"))
+
     def save(self, path: str | Path, **options: Any) -> Path:
         """Write the answer to a file and return its path.
 
-        .png, .jpg, .webp, .tif: a picture, options as for `draw`. .npz, .json: all of it, for
-        `seewhy.read`; no pickle. Missing folders are made, and a file is complete or not there.
-        Raises SaveError for other endings and paths that cannot be written.
+        .png, .jpg, .webp, .tif: a picture, options as for `draw`. .html: a page to open or mail.
+        .npz, .json: all of it, for `seewhy.read`; no pickle. Missing folders are made, and a file
+        is complete or not there. Raises SaveError for other endings and paths that cannot be
+        written.
         """
         path = Path(path).expanduser()
         suffix = path.suffix.lower()
         if suffix in FORMATS:
             return save_image(self.draw(**options), path)
+        if suffix == ".html":
+            from seewhy.draw.report import save_page
+
+            return save_page(self.page(), path)
         if suffix not in (".npz", ".json"):
             raise SaveError(
-                f"{path} ends in {suffix or 'nothing'}: a picture ends in {', '.join(FORMATS)}, "
-                "data that can be read back in .npz or .json"
+                f"{path} ends in {suffix or 'nothing'}: a picture ends in {', '.join(FORMATS)}, a "
+                "page in .html, data that can be read back in .npz or .json"
             )
         arrays, data = self.pack()
         data = {"schema": SCHEMA, "kind": self.kind, **data}
+        failures: Sequence[Failure] = getattr(self, "failures", ())
+        if failures:
+            data["failures"] = [[each.source, str(each.error)] for each in failures]
         return write_whole(path, (_npz if suffix == ".npz" else _json)(arrays, data))
 
     def show(self, **options: Any) -> None:
         """Open the picture in the system's viewer; in a notebook the answer displays itself."""
         self.draw(**options).show()
+
+    def _page(self, *blocks: Block) -> Page:
+        """A page with these blocks, and what the answer is and came from."""
+        from seewhy.draw.report import Block, Page
+
+        facts = [(name, str(getattr(self, name, ""))) for name in ("model", "weights", "seed")]
+        facts += [*getattr(self, "versions", {}).items()]
+        return Page(
+            self.kind.capitalize(),
+            [str(self).partition("\n")[0]],
+            facts=[(name, value) for name, value in facts if value],
+            blocks=blocks,
+        )
 
     def _repr_png_(self) -> bytes | None:
         try:
@@ -126,7 +165,9 @@ def read(path: str | Path) -> Any:
             "pip install --upgrade seewhy"
         )
     try:
-        return _kinds[kind].unpack(arrays, data)
+        failures = [Failure(name, SeewhyError(said)) for name, said in data.pop("failures", ())]
+        found: Any = _kinds[kind].unpack(arrays, data)
+        return replace(found, failures=tuple(failures)) if failures else found
     except (KeyError, TypeError, ValueError) as error:
         raise SaveError(f"{path} lacks a part ({error}): it was cut or changed") from error
 

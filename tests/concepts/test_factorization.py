@@ -93,6 +93,7 @@ def test_an_earlier_layer_is_replayed(model, world):
     found = sw.factorize(model, list(world.pictures[:8]), 4, layer="halve")
     assert found.meaning == "replay"
     assert found.scores.shape == (4, 5)
+    assert not found.scores.requires_grad
 
 
 def test_a_network_without_classes_has_concepts_without_them():

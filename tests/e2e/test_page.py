@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import io
-import shutil
-import subprocess
-import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import BROWSER, PHONE, WIDE
 from PIL import Image
 
 import seewhy as sw
 from seewhy import report
 from seewhy.data.world import generate
 from seewhy.draw.report import Table, save_page
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = [
-    "--no-sandbox",
-    "--headless=new",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-AXE = "axe-core@4.14.1"
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome here")
 
@@ -56,56 +40,6 @@ def pages(tmp_path_factory, demo):
     single = report.of_comparison(sw.compare(demo, scenes.pictures[0]))
     save_page(single, folder / "single.html")
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=BROWSER, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium, pages):
-    """Open a page; what it complains of and what it asks for from elsewhere fail the test."""
-    contexts, complaints = [], []
-
-    def open_page(name, **options):
-        context = chromium.new_context(**{"viewport": WIDE, **options})
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        own = ("data:", (pages / name).as_uri())
-        tab.on("request", lambda it: it.url.startswith(own) or complaints.append(it.url))
-        tab.goto((pages / name).as_uri())
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-@pytest.fixture(scope="session")
-def axe(request):
-    """The text of axe-core, which npm fetches once into pytest's cache."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not here to fetch axe-core")
-    folder = request.config.cache.mkdir("axe-core")
-    [*known] = Path(folder).glob("*.tgz")
-    if not known:
-        done = subprocess.run(  # noqa: S603 - our own
-            [npm, "pack", AXE, "--silent"], cwd=folder, capture_output=True, check=False, timeout=60
-        )
-        [*known] = Path(folder).glob("*.tgz")
-        if done.returncode or not known:
-            pytest.skip("npm could not fetch axe-core")
-    with tarfile.open(known[0]) as archive:
-        return archive.extractfile("package/axe.min.js").read().decode()
 
 
 def pixels(place):

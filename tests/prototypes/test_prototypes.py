@@ -430,9 +430,10 @@ def test_the_command_line_makes_them(tmp_path):
     told = json.loads(ended.stdout)
     assert [each["target"] for each in told["prototypes"]] == ["disk", "cross"]
     assert [name.rpartition("/")[2] for name in told["files"]] == [
+        "prototypes.html",
         "prototypes.png",
-        "prototypes.trajectory.png",
         "prototypes.npz",
+        "prototypes.trajectory.png",
     ]
     assert len(sw.read(tmp_path / "prototypes.npz")) == 2
 

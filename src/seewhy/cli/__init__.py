@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from seewhy.cli.activations import activations
 from seewhy.cli.compare import compare
 from seewhy.cli.concepts import concepts
-from seewhy.cli.demo import demo
+from seewhy.cli.demo import app as demo
 from seewhy.cli.evaluate import evaluate
 from seewhy.cli.explain import explain
 from seewhy.cli.find import find
@@ -19,6 +20,7 @@ from seewhy.cli.group import Commands
 from seewhy.cli.methods import methods
 from seewhy.cli.prototype import prototype
 from seewhy.cli.summary import summary
+from seewhy.cli.tcav import tcav
 
 __all__ = ["app", "main"]
 
@@ -34,8 +36,20 @@ app = typer.Typer(
         "layer; 130 interrupted."
     ),
 )
-for _command in (explain, compare, evaluate, concepts, find, prototype, summary, methods, demo):
+for _command in (
+    explain,
+    compare,
+    evaluate,
+    concepts,
+    find,
+    tcav,
+    prototype,
+    activations,
+    summary,
+    methods,
+):
     app.command(epilog=getattr(_command, "examples", None))(_command)
+app.add_typer(demo, name="demo")
 
 
 def _version(asked: bool) -> None:

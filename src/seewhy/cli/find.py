@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,11 +17,12 @@ from seewhy.cli.screen import Screen
     "seewhy find photos/ -m torchvision/resnet50 --reference cars/ --against streets/",
     "seewhy find street.jpg -m hf/openai/clip-vit-base-patch32 --words 'a car' --words 'a tree'",
 )
+@opt.asks
 def find(
     context: typer.Context,
     images: opt.Images,
     *,
-    model: opt.ModelReference,
+    asked: opt.Asked,
     reference: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,20 +53,14 @@ def find(
     ] = "rest",
     method: opt.Method = None,
     layer: opt.Layer = None,
-    labels: opt.LabelFile = None,
-    device: opt.Device = None,
-    precision: opt.PrecisionChoice = None,
-    memory: opt.Memory = None,
-    seed: opt.Seed = 0,
-    allow_pickle: opt.AllowPickle = False,
-    out: opt.Out = opt.OUT,
+    out: opt.FolderOrFile = opt.OUT,
     colormap: opt.Colormap = None,
     opacity: opt.Opacity = opt.OPACITY,
     json: opt.Json = False,
 ) -> None:
     """Find where in pictures is what is like a reference picture or words, and where it is not.
 
-    Saves a panel of each picture, and what can be read back (.npz).
+    Saves a page to open in a browser, a panel of each picture, and what can be read back (.npz).
     """
     if not reference and not words:
         raise typer.BadParameter(
@@ -71,26 +68,13 @@ def find(
             param_hint="--reference",
         )
     from seewhy import api
-    from seewhy.cli.group import FAILED
-    from seewhy.cli.work import (
-        Names,
-        as_json,
-        check_colormap,
-        described,
-        find_sources,
-        split_layers,
-    )
-    from seewhy.errors import PictureError
-    from seewhy.model.load import load
-    from seewhy.run import Run
+    from seewhy.cli.results import pictures_of, save, tell
+    from seewhy.cli.work import Names, check_colormap, split_layers
 
     screen: Screen = context.obj
     check_colormap(colormap)
-    Run(device, precision, memory, seed)  # says at once what is wrong with these
-    network = load(model, labels=labels, allow_pickle=allow_pickle)
-    sources, failures = find_sources(images)
-    if not sources:
-        raise PictureError(described(failures[0]))
+    network = asked.load()
+    sources, failures = pictures_of(images)
     held: Any = None if against == "none" else against
     found = api.find(
         network,
@@ -100,27 +84,17 @@ def find(
         against=held,
         method=method,
         layer=split_layers(layer),
-        device=device,
-        precision=precision,
-        memory=memory,
-        seed=seed,
-        progress=screen.progress,
+        **asked.how(screen),
     )
-    folder, names = out.expanduser(), Names()
-    files = [found.save(folder / "found.npz")]
-    for number, each in enumerate(found.shown):
-        name = names.next(each.source, "found")
-        look = {"picture": number, "colormap": colormap, "opacity": opacity}
-        files.append(found.save(folder / f"{name}.png", **look))
-    if json:
-        screen.raw(as_json(found.plain() | {"files": [str(file) for file in files]}) + "\n")
-    else:
-        for line in str(found).splitlines():
-            screen.paragraph(line)
-        for file in files:
-            screen.line(f"saved: {file}")
-    left_out = (*failures, *found.failures)
-    for failure in left_out:
-        screen.error(f"left out: {described(failure)}", "warning")
-    if left_out:
-        raise typer.Exit(FAILED)
+
+    def everything(folder: Path) -> Iterator[Path]:
+        names = Names()
+        for ending in (".html", ".npz"):
+            yield found.save(folder / f"found{ending}")
+        for number, each in enumerate(found.shown):
+            name = names.next(each.source, "found")
+            look = {"picture": number, "colormap": colormap, "opacity": opacity}
+            yield found.save(folder / f"{name}.png", **look)
+
+    files = save(found, out, everything)
+    tell(screen, found, files, (*failures, *found.failures), json=json)

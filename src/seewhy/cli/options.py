@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from seewhy.cli.screen import Screen
+    from seewhy.model.model import Model
 
 HOW, SAVED = "How it runs", "What comes out"
 
@@ -219,6 +226,16 @@ Out = Annotated[
     Path,
     typer.Option("--out", "-o", metavar="DIR", help="Where to save.", rich_help_panel=SAVED),
 ]
+FolderOrFile = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="Where to save: a folder, or one file, .html (a page), .npz (read back), .png.",
+        rich_help_panel=SAVED,
+    ),
+]
 Colormap = Annotated[
     str | None,
     typer.Option(
@@ -256,6 +273,51 @@ OUT = Path("seewhy-out")
 OPACITY = 0.6
 
 C = TypeVar("C", bound=Callable[..., None])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The model that is asked, and how it runs: what an argument `asked` of a command becomes."""
+
+    model: ModelReference
+    labels: LabelFile = None
+    device: Device = None
+    precision: PrecisionChoice = None
+    memory: Memory = None
+    seed: Seed = 0
+    allow_pickle: AllowPickle = False
+
+    def load(self) -> Model:
+        """Return the model; raises first what is wrong with how it is to run."""
+        from seewhy.model.load import load
+        from seewhy.run import Run
+
+        Run(self.device, self.precision, self.memory, self.seed)
+        return load(self.model, labels=self.labels, allow_pickle=self.allow_pickle)
+
+    def how(self, screen: Screen) -> dict[str, Any]:
+        """Return what the verbs take on how to run."""
+        names = ("device", "precision", "memory", "seed")
+        return {name: getattr(self, name) for name in names} | {"progress": screen.progress}
+
+
+def asks(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in place of its argument `asked`, the options that `Asked` is made of."""
+    options = inspect.signature(Asked, eval_str=True).parameters
+    known = inspect.signature(command, eval_str=True).parameters
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(asked=Asked(**{name: given.pop(name) for name in options}), **given)
+
+    shown = [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for own in known.values()
+        for option in (options.values() if own.annotation is Asked else [own])
+    ]
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in shown}
+    return run
 
 
 def examples(*lines: str) -> Callable[[C], C]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +18,11 @@ from seewhy.cli.screen import Screen
     "seewhy prototype -m demo --mean photos/ --start eight.png --target cross --target disk",
     "seewhy prototype -m demo --concepts seewhy-out/concepts.npz",
 )
+@opt.asks
 def prototype(
     context: typer.Context,
     *,
-    model: opt.ModelReference,
+    asked: opt.Asked,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,34 +81,23 @@ def prototype(
     variation: Annotated[
         float, typer.Option("--variation", metavar="X", help="Weight against noise.")
     ] = 0.0,
-    labels: opt.LabelFile = None,
-    device: opt.Device = None,
-    precision: opt.PrecisionChoice = None,
-    memory: opt.Memory = None,
-    seed: opt.Seed = 0,
-    allow_pickle: opt.AllowPickle = False,
-    out: opt.Out = opt.OUT,
+    out: opt.FolderOrFile = opt.OUT,
     json: opt.Json = False,
 ) -> None:
     """Make pictures of what a class, a channel or a concept looks like to a model.
 
-    Saves a panel, how each came to be, and what can be read back (.npz). Interrupted, it saves the
-    best until then.
+    Saves a page to open in a browser, a panel, how each came to be, and what can be read back
+    (.npz). Interrupted, it saves the best until then.
     """
     from seewhy import api
     from seewhy.cli.group import FAILED, INTERRUPTED
-    from seewhy.cli.work import as_json, described, find_sources
-    from seewhy.errors import PictureError
-    from seewhy.model.load import load
-    from seewhy.run import Run
+    from seewhy.cli.results import pictures_of, save, tell
+    from seewhy.cli.work import described
 
     screen: Screen = context.obj
-    Run(device, precision, memory, seed)  # says at once what is wrong with these
-    network = load(model, labels=labels, allow_pickle=allow_pickle)
+    network = asked.load()
     targets: list[Any] = [*(target or ()), *(_concepts(concepts) if concepts else ())]
-    sources, failures = find_sources(mean or ())
-    if failures and not sources:
-        raise PictureError(described(failures[0]))
+    sources, failures = pictures_of(mean) if mean else ([], [])
     found = api.prototype(
         network,
         targets or None,
@@ -119,25 +110,15 @@ def prototype(
         each=each,
         diversity=diversity,
         variation=variation,
-        device=device,
-        precision=precision,
-        memory=memory,
-        seed=seed,
-        progress=screen.progress,
+        **asked.how(screen),
     )
-    folder = out.expanduser()
-    files = [
-        found.save(folder / "prototypes.png"),
-        found.save(folder / "prototypes.trajectory.png", view="trajectory"),
-        found.save(folder / "prototypes.npz"),
-    ]
-    if json:
-        screen.raw(as_json(found.plain() | {"files": [str(file) for file in files]}) + "\n")
-    else:
-        for line in str(found).splitlines():
-            screen.paragraph(line)
-        for file in files:
-            screen.line(f"saved: {file}")
+
+    def everything(folder: Path) -> Iterator[Path]:
+        for ending in (".html", ".png", ".npz"):
+            yield found.save(folder / f"prototypes{ending}")
+        yield found.save(folder / "prototypes.trajectory.png", view="trajectory")
+
+    tell(screen, found, save(found, out, everything), json=json)
     for failure in failures:
         screen.error(f"left out: {described(failure)}", "warning")
     if found.interrupted:

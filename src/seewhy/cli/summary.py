@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 @opt.examples(
     "seewhy summary --model torchvision/resnet50",
     "seewhy summary cat.jpg --model package.module:network --markdown",
+    "seewhy summary --model torchvision/resnet50 --out model.svg",
 )
 def summary(
     context: typer.Context,
@@ -31,10 +33,32 @@ def summary(
     ] = None,
     labels: opt.LabelFile = None,
     allow_pickle: opt.AllowPickle = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Save a diagram of the model (.svg), or the table (.md, .txt).",
+            show_default=False,
+            rich_help_panel=opt.SAVED,
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            "--depth",
+            metavar="N",
+            min=1,
+            help="Levels of nesting that the diagram shows; by itself as many as fit.",
+            show_default=False,
+            rich_help_panel=opt.SAVED,
+        ),
+    ] = None,
     markdown: opt.Markdown = False,
     json: opt.Json = False,
 ) -> None:
-    """List a model's layers; mark the one that methods use by default."""
+    """List a model's layers, or draw them; mark the one that methods use by default."""
     from seewhy import api
     from seewhy.cli.work import as_json, read_stdin
     from seewhy.model.load import load
@@ -43,6 +67,7 @@ def summary(
     screen: Screen = context.obj
     network = load(model, labels=labels, allow_pickle=allow_pickle)
     found = api.summary(network, read_stdin() if image == "-" else image)
+    saved = found.save(out, depth) if out is not None else None
     if json:
         screen.raw(as_json(_as_data(found)) + "\n")
         return
@@ -59,6 +84,8 @@ def summary(
     screen.line(f"{found.model}: {found.parameters:,} parameters")
     remark = f" ({found.remark})" if found.remark else ""
     screen.line(f"default layer: {found.default or 'none'}{remark}")
+    if saved is not None:
+        screen.line(f"saved: {saved}")
 
 
 def _as_data(found: Summary) -> dict[str, Any]:

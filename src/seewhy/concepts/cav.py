@@ -18,7 +18,6 @@ from torch import Tensor
 
 from seewhy.concepts.cav_results import TCAV, ConceptVector, Sensitivity
 from seewhy.concepts.maps import ConceptMaps, reduced
-from seewhy.concepts.shown import Shown
 from seewhy.errors import Failure, MethodError, NoSpaceError, PictureError, warn
 from seewhy.model.layers import Layer, LayerSpec
 from seewhy.model.prepare import Prepared, batched
@@ -26,6 +25,7 @@ from seewhy.model.reading import read_each, sources_of
 from seewhy.model.tape.record import Recording, record
 from seewhy.result import versions
 from seewhy.run import Run, generator, is_number
+from seewhy.shown import Shown
 from seewhy.targets import Score, TargetSpec, as_target
 
 if TYPE_CHECKING:

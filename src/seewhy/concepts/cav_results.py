@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 from seewhy.draw import Cell, markdown, panel
 from seewhy.errors import MethodError, PictureError
 from seewhy.result import Result
+
+if TYPE_CHECKING:
+    from seewhy.draw.report import Page
 
 LEVEL = 0.01
 CANCELLED = 1e-6  # the length of a sum of vectors of which nothing is left
@@ -215,6 +218,24 @@ class TCAV(Result):
             for each, p, real in found
         ]
 
+    def plain(self) -> dict[str, Any]:
+        """Return what was found as plain data; p is corrected."""
+        found = zip(self.tests, self.corrected, self.significant, strict=True)
+        plain = ("model", "size", "classifier", "disjoint", "level", "seed")
+        tests = [
+            {
+                **{name: getattr(each, name) for name in ("concept", "target", "layer", "score")},
+                "spread": each.spread,
+                "p": p,
+                "significant": real,
+                "accuracy": None if math.isnan(each.accuracy) else each.accuracy,
+                "pictures": each.pictures,
+                "scores": list(each.scores),
+            }
+            for each, p, real in found
+        ]
+        return {name: getattr(self, name) for name in plain} | {"tests": tests}
+
     def table(self) -> str:
         """Return the tests as a Markdown table; p is corrected."""
         return markdown(tuple(self.rows()[0]), self.rows())
@@ -241,6 +262,12 @@ class TCAV(Result):
         written = io.BytesIO()
         figure.savefig(written, format="png")
         return Image.open(written).convert("RGB")
+
+    def page(self) -> Page:
+        """Return a page of the scores of every set, and the table."""
+        from seewhy.concepts.page import of_tcav
+
+        return of_tcav(self)
 
     def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the plain data that make up the answer."""

@@ -7,7 +7,8 @@ rows in H: each is a concept, a direction of the channels, and W says where it i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,12 +18,12 @@ from seewhy.concepts.found import Factorization
 from seewhy.concepts.meaning import HOW, Head, How, spoken_for
 from seewhy.concepts.number import Curve, knee
 from seewhy.concepts.seen import Seen, seen_by
-from seewhy.concepts.shown import Shown
 from seewhy.concepts.solvers import Factors, Online, k_means, nmf, pca, weights_of
 from seewhy.errors import Failure, MethodError, PictureError, warn
 from seewhy.model.layers import LayerSpec
 from seewhy.result import versions
 from seewhy.run import Run, generator, is_number
+from seewhy.shown import Shown
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -50,7 +51,7 @@ def factorize(
 ) -> Factorization:
     """Find the concepts of pictures; see `seewhy.factorize`."""
     run, began = run or Run(), time.perf_counter()
-    _check(concepts, solver, meaning, pictures)
+    check(concepts, solver, meaning, pictures)
     draw = generator(run.seed, 0, CONCEPTS)
     with model.held(run):
         seen: list[Seen] = []
@@ -78,14 +79,40 @@ def factorize(
             values = torch.cat([each.places for each in seen]).float()[None]
             if concepts == "auto":
                 concepts, curve = knee(values, draw)
-            _check_size(concepts, values)
+            check_size(concepts, values)
             found = SOLVERS[solver](values, concepts, draw)
             vectors, error = found.vectors, float(found.error)
             weights = list(found.weights[0].split([len(each.places) for each in seen]))
-        maps = [each.maps(own) for each, own in zip(seen, weights, strict=True)]
-        scores, asked = spoken_for(model, seen, maps, vectors[0], head, meaning, run)
+        named = described(model, seen, vectors[0], weights, error, head, meaning, run)
+    return replace(
+        named,
+        solver=solver,
+        top_k=top_k,
+        probabilities=probabilities,
+        curve=curve,
+        seconds=time.perf_counter() - began,
+        failures=tuple(failures),
+    )
+
+
+def described(
+    model: Model,
+    seen: Sequence[Seen],
+    vectors: Tensor,
+    weights: Sequence[Tensor],
+    error: float,
+    head: Head | None,
+    meaning: How | Literal["auto"],
+    run: Run,
+) -> Factorization:
+    """Return concepts (k, C), their weights (N * places, k) in each batch, and what they speak for.
+
+    How they came about is for the caller to add. The model is held by the caller.
+    """
+    maps = [each.maps(own) for each, own in zip(seen, weights, strict=True)]
+    scores, asked = spoken_for(model, seen, maps, vectors, head, meaning, run)
     return Factorization(
-        vectors=vectors[0].cpu(),
+        vectors=vectors.cpu(),
         maps=tuple(own.cpu() for each in maps for own in each),
         shown=tuple(Shown.of(ready) for each in seen for ready in each.pictures),
         error=error,
@@ -93,20 +120,14 @@ def factorize(
         meaning=asked,
         labels=tuple(map(str, model.labels or ())),
         layer=str(seen[0].layer),
-        solver=solver,
-        top_k=top_k,
-        probabilities=probabilities,
-        curve=curve,
         seed=run.seed,
-        seconds=time.perf_counter() - began,
         model=model.name,
         weights=model.fingerprint(),
         versions=versions(),
-        failures=tuple(failures),
     )
 
 
-def _check(concepts: Any, solver: str, meaning: str, pictures: Any) -> None:
+def check(concepts: Any, solver: str, meaning: str, pictures: Any) -> None:
     """Raise MethodError where a setting has no sense."""
     if concepts != "auto" and not (is_number(concepts) and concepts >= 1):
         raise MethodError(f"concepts is {concepts!r}: give a number from 1, or 'auto'")
@@ -121,7 +142,8 @@ def _check(concepts: Any, solver: str, meaning: str, pictures: Any) -> None:
         )
 
 
-def _check_size(concepts: int, values: Tensor) -> None:
+def check_size(concepts: int, values: Tensor) -> None:
+    """Raise MethodError for more concepts than values (1, P, C) can have."""
     most = min(values.shape[1:])
     if concepts > most:
         raise MethodError(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.concepts.shown import Shown, canvas_of, packed, unpacked
 from seewhy.draw import Cell, panel
 from seewhy.draw.concepts import concept_legend, concept_overlay, palette
 from seewhy.errors import Failure, PictureError
 from seewhy.result import Result
+from seewhy.shown import Shown, canvas_of, packed, unpacked
+
+if TYPE_CHECKING:
+    from seewhy.draw.report import Page
 
 View = Literal["panel", "overlay", "concepts"]
 MEANT = {
@@ -91,11 +94,20 @@ class Factorization(Result):
         Each concept is divided by its largest value in all pictures; NaN where the model did not
         see the picture. Raises PictureError where the pictures have no two axes of space.
         """
-        maps, shown = self.maps[picture], self.shown[picture]
-        largest = torch.stack([each.flatten(1).amax(1) for each in self.maps]).amax(0)
-        scale = largest.clamp(min=1e-12).reshape(-1, *(1,) * (maps.ndim - 1))
-        laid: np.ndarray = shown.laid(maps.clamp(min=0) / scale).clamp(0, 1).numpy()
+        laid: np.ndarray = self.shown[picture].laid(self.scaled(picture)).clamp(0, 1).numpy()
         return laid
+
+    def scaled(self, picture: int = 0) -> Tensor:
+        """Return the concepts' maps (k, *space), each 0..1 of its largest value in all pictures."""
+        maps = self.maps[picture].clamp(min=0)
+        largest = torch.stack([each.flatten(1).amax(1) for each in self.maps]).amax(0)
+        return maps / largest.clamp(min=1e-12).reshape(-1, *(1,) * (maps.ndim - 1))
+
+    def page(self) -> Page:
+        """Return a page of the pictures in the colours of their concepts, under a legend."""
+        from seewhy.concepts.page import of_factorization
+
+        return of_factorization(self, MEANT[self.meaning])
 
     def overlay(self, picture: int = 0, *, opacity: float = 0.7, photo: float = 1.0) -> Image.Image:
         """Return a picture with a colour for each concept, where it is stronger than the others.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from seewhy.concepts.shown import Shown, canvas_of, packed, unpacked
 from seewhy.draw import Cell, overlay, panel
 from seewhy.draw.text import font, line_height, wrap
 from seewhy.errors import Failure, PictureError
 from seewhy.result import Result
+from seewhy.shown import Shown, canvas_of, packed, unpacked
+
+if TYPE_CHECKING:
+    from seewhy.draw.report import Page
 
 View = Literal["panel", "overlay"]
 SMALL = 128  # pixels of a reference that is kept to be shown, at most
@@ -60,6 +63,12 @@ class ConceptMaps(Result):
         pictures, presence and absence together, so that a concept that is not there stays pale;
         NaN where the model did not see the picture. Raises PictureError where there is no such map.
         """
+        positive = self.scaled(picture, absence=absence)
+        laid: np.ndarray = self.shown[picture].laid(positive).clamp(0, 1).numpy()
+        return laid
+
+    def scaled(self, picture: int = 0, *, absence: bool = False) -> Tensor:
+        """Return the concepts' maps (k, *space), 0..1 as for `heatmaps`."""
         kept = self.absent if absence else self.maps
         if absence and not kept:
             raise PictureError(
@@ -69,9 +78,13 @@ class ConceptMaps(Result):
         sizes = [each.flatten(1).amax(1) for each in (*self.maps, *self.absent)]
         largest = torch.stack(sizes).amax(0).clamp(min=1e-12)
         positive = kept[picture].clamp(min=0)
-        scaled = positive / largest.reshape(-1, *(1,) * (positive.ndim - 1))
-        laid: np.ndarray = self.shown[picture].laid(scaled).clamp(0, 1).numpy()
-        return laid
+        return positive / largest.reshape(-1, *(1,) * (positive.ndim - 1))
+
+    def page(self) -> Page:
+        """Return a page of the pictures with where each concept is, under a legend."""
+        from seewhy.concepts.page import of_concept_maps
+
+        return of_concept_maps(self)
 
     def overlay(
         self,

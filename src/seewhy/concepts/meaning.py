@@ -64,7 +64,8 @@ def spoken_for(
         "removal": lambda: by_removal(model, seen, maps, run),
     }
     for name in ways if how == "auto" else [how]:
-        found = ways[name]()
+        with torch.no_grad():
+            found = ways[name]()
         if found is not None:
             return found.float().cpu(), name
     raise MethodError(

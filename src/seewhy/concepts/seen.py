@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -12,26 +11,31 @@ from torch import Tensor
 from seewhy.errors import Failure, NoSpaceError
 from seewhy.model.layers import Layer, LayerSpec
 from seewhy.model.prepare import batched
-from seewhy.model.reading import Ready, read_each, sources_of
-from seewhy.model.tape.record import record
+from seewhy.model.reading import Ready, read_stream
+from seewhy.model.tape.record import Recording, record
 from seewhy.run import Run
+from seewhy.stream import batch_of
+from seewhy.targets import Score
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
     from seewhy.model.prepare import Prepared
 
-AT_ONCE = 16  # pictures that are read together
-
 
 @dataclass(frozen=True)
 class Seen:
-    """Pictures of one input shape, what a layer made of them (N, C, *space), and the outputs."""
+    """Pictures of one input shape, what a layer made of them (N, C, *space), and the outputs.
+
+    recording: to replay from; score: bound to the pictures; None where it was not asked for.
+    """
 
     pictures: list[Ready]
     prepared: Prepared
     layer: Layer
     activations: Tensor
     outcome: Any
+    recording: Recording | None = None
+    score: Score | None = None
 
     @property
     def places(self) -> Tensor:
@@ -45,38 +49,43 @@ class Seen:
 
 
 def seen_by(
-    model: Model, pictures: Any, layer: LayerSpec, run: Run, others: Any = None
+    model: Model,
+    pictures: Any,
+    layer: LayerSpec,
+    run: Run,
+    others: Any = None,
+    scored: Callable[[Prepared], Score] | None = None,
 ) -> Iterator[Seen | Failure]:
     """Yield what a layer makes of pictures, some at a time, or why one cannot be read.
 
-    pictures: as for `explain`, or an iterator that gives them one by one. The model is held by the
-    caller.
+    pictures: as for `explain`, or an iterator that gives them one by one. scored: what is asked of
+    them, which is bound in the same forward. The model is held by the caller.
     """
     done = 0
-    for some in _chunks(pictures):
-        sources = sources_of(some, model)
-        for group in read_each(model, sources, others, AT_ONCE):
-            if isinstance(group, Failure):
-                yield group
-                continue
-            prepared = model.at_home(batched([each.prepared for each in group]))
-            where = model.layer(layer, prepared)
-            recording = record(model, prepared, watch=[where])
-            found = recording.activations[where]
-            if found.ndim < 3 or found[0, 0].numel() < 2:
-                raise NoSpaceError(
-                    f"layer {str(where)!r} has no space, and concepts are found in places: name a "
-                    "layer with space, see model.layers()"
-                )
-            yield Seen(group, prepared, where, found, recording.outcome.outputs)
-        done += len(sources)
-        run.report(done, max(done, len(sources)), "pictures")
+    for group, total in read_stream(model, pictures, others, batch_of(model, None, run)):
+        if isinstance(group, Failure):
+            yield group
+            done += 1
+        else:
+            yield _seen(model, group, layer, scored)
+            done += len(group)
+        run.report(done, max(done, total), "pictures")
 
 
-def _chunks(pictures: Any) -> Iterator[Any]:
-    """The pictures as they came, or some at a time of what can only be gone through once."""
-    if not isinstance(pictures, Iterator):
-        yield pictures
-        return
-    while some := list(islice(pictures, AT_ONCE)):
-        yield some
+def _seen(
+    model: Model,
+    group: list[Ready],
+    layer: LayerSpec,
+    scored: Callable[[Prepared], Score] | None,
+) -> Seen:
+    prepared = model.at_home(batched([each.prepared for each in group]))
+    where = model.layer(layer, prepared)
+    score = scored(prepared) if scored else None
+    recording = record(model, prepared, score, watch=[where])
+    found = recording.activations[where]
+    if found.ndim < 3 or found[0, 0].numel() < 2:
+        raise NoSpaceError(
+            f"layer {str(where)!r} has no space, and concepts are found in places: name a layer "
+            "with space, see model.layers()"
+        )
+    return Seen(group, prepared, where, found, recording.outcome.outputs, recording, score)

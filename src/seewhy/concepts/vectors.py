@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.concepts.maps import MOST_SHOWN, ConceptMaps, reduced
-from seewhy.concepts.shown import Shown
 from seewhy.errors import Failure, NoSpaceError, PictureError, TargetError, warn
 from seewhy.methods import Method, as_method
 from seewhy.model.layers import LayerSpec
@@ -30,6 +29,7 @@ from seewhy.model.tape.record import record
 from seewhy.model.tape.trees import row_of
 from seewhy.result import versions
 from seewhy.run import Run
+from seewhy.shown import Shown
 from seewhy.stream import explain_each
 from seewhy.targets import Contrast, Difference, Similarity
 

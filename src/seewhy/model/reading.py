@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,21 +48,47 @@ def sources_of(pictures: Any, model: Model) -> list[Any]:
 
 
 def read_each(
-    model: Model, sources: Sequence[Any], others: Any, limit: int
+    model: Model, sources: Sequence[Any], others: Any, limit: int, first: int = 0
 ) -> Iterator[list[Ready] | Failure]:
     """Yield neighbours of one input shape, at most `limit` at a time, or why one cannot be read.
 
-    others: the model's further inputs, for all pictures together.
+    others: the model's further inputs, for all pictures together. first: the number of the first.
     """
     for start in range(0, len(sources), limit):
         ready: list[Ready] = []
         for index in range(start, min(start + limit, len(sources))):
+            name = name_of(sources[index], first + index)
             try:
                 prepared = _prepare(model, sources[index], (index, len(sources)), others)
-                ready.append(Ready(prepared, index, name_of(sources[index], index)))
+                ready.append(Ready(prepared, first + index, name))
             except SeewhyError as error:
-                yield Failure(name_of(sources[index], index), error)
+                yield Failure(name, error)
         yield from _of_one_shape(ready)
+
+
+def read_stream(
+    model: Model, pictures: Any, others: Any, limit: int
+) -> Iterator[tuple[list[Ready] | Failure, int]]:
+    """Yield what `read_each` does, and how many pictures there are, as far as that is known.
+
+    pictures: as for `seewhy.explain`, or an iterator, which is gone through once. Raises
+    PictureError where there is no picture, and for an iterator with further inputs.
+    """
+    if not isinstance(pictures, Iterator):
+        sources = sources_of(pictures, model)
+        for group in read_each(model, sources, others, limit):
+            yield group, len(sources)
+        return
+    if others is not None:
+        raise PictureError("further inputs go with a list of pictures, not an iterator: give one")
+    come = 0
+    while some := list(islice(pictures, limit)):
+        sources = sources_of(some, model)
+        for group in read_each(model, sources, None, limit, first=come):
+            yield group, come + len(sources)
+        come += len(sources)
+    if not come:
+        raise PictureError("there are no pictures: give at least one")
 
 
 def name_of(source: Any, index: int) -> str:

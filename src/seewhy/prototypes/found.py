@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from seewhy.draw import Cell, panel
 from seewhy.errors import PictureError
 from seewhy.prototypes.image import side_of
 from seewhy.result import Result
+
+if TYPE_CHECKING:
+    from seewhy.draw.report import Page
 
 View = Literal["panel", "trajectory", "picture"]
 
@@ -60,7 +63,7 @@ class Prototype(Result):
         Raises PictureError for a number that there is not, and for inputs that are no pictures.
         """
         self._check(number)
-        return self._drawn(self.pictures[number])
+        return self.drawn(self.pictures[number])
 
     def draw(  # type: ignore[override]
         self,
@@ -92,7 +95,7 @@ class Prototype(Result):
         for each in chosen:
             frames = self.trajectory[:, each]
             for step, frame in zip(self.steps, frames, strict=True):
-                cells.append(Cell(self._drawn(frame), self._title(each, step), f"step {step}"))
+                cells.append(Cell(self.drawn(frame), self._title(each, step), f"step {step}"))
         return panel(cells, columns=len(self.steps), width=width)
 
     def _check(self, number: int) -> None:
@@ -101,6 +104,12 @@ class Prototype(Result):
 
     def _title(self, number: int, step: int) -> str:
         return self.targets[number] if step == self.steps[0] else ""
+
+    def page(self) -> Page:
+        """Return a page of the pictures, how they came, and the loss on the way."""
+        from seewhy.prototypes.page import of_prototype
+
+        return of_prototype(self)
 
     def plain(self) -> dict[str, Any]:
         """Return what was found as plain data, without pictures."""
@@ -124,7 +133,8 @@ class Prototype(Result):
     def __str__(self) -> str:
         how = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         ended = "stopped after" if self.interrupted else "after"
-        lines = [f"{len(self)} prototypes of {self.model} {ended} {len(self.losses)} steps ({how})"]
+        count = f"{len(self)} prototype{'' if len(self) == 1 else 's'}"
+        lines = [f"{count} of {self.model} {ended} {len(self.losses)} steps ({how})"]
         for number, target in enumerate(self.targets):
             said = "{}, {:.1%}".format(*self.predictions[number]) if self.predictions else ""
             says = f"; the model says {said}" if said else ""
@@ -152,7 +162,8 @@ class Prototype(Result):
         data |= {name: tuple(data[name]) for name in ("targets", "steps")}
         return cls(**tensors, **data)
 
-    def _drawn(self, values: Tensor) -> Image.Image:
+    def drawn(self, values: Tensor) -> Image.Image:
+        """Return one of the pictures, (C, *space) or flat, to be looked at."""
         if values.ndim == 1:
             side = side_of(len(values))
             colours = 3 if side is None and len(values) % 3 == 0 else 1

@@ -54,14 +54,18 @@ class Direction(Target):
             )
         if not float(given.norm()) > 0:
             raise TargetError("the direction is zero everywhere: give one that points somewhere")
-        vector = given / given.norm()
 
         def read(later: Outcome, rows: Tensor) -> Tensor:
-            values = later.activations[layer].reshape(len(rows), len(vector), -1)
-            along = torch.einsum("ncp,c->np", values, vector.to(values))
-            if self.power:
-                cosine = along / values.norm(dim=1).clamp(min=1e-8)
-                along = along * cosine.clamp(min=0.1) ** self.power
-            return along.mean(1)
+            return self.along(later.activations[layer]).reshape(len(rows), -1).mean(1)
 
         return Bound(read, (self.name or f"a direction of {layer}",) * len(found))
+
+    def along(self, activations: Tensor) -> Tensor:
+        """Return how much of the direction is in each place of (N, C, *space): (N, *space)."""
+        vector = torch.as_tensor(self.vector).detach().double().flatten()
+        vector = (vector / vector.norm()).to(activations)
+        along = torch.einsum("nc...,c->n...", activations, vector)
+        if self.power:
+            cosine = along / activations.norm(dim=1).clamp(min=1e-8)
+            along = along * cosine.clamp(min=0.1) ** self.power
+        return along

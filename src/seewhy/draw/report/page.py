@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,13 +66,31 @@ class Table:
     below: bool = False
 
 
+class Block(Protocol):
+    """What stands on a page beside cards and tables, and brings its own template.
+
+    parts: names of templates (.html), of which the first is the block's, with the styles (.css) and
+    scripts (.js) that they have. maps: whether it shows maps, whose opacity the reader sets.
+    """
+
+    parts: ClassVar[tuple[str, ...]]
+    maps: ClassVar[bool]
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The width and height that most of its pictures have; None without pictures."""
+
+    def view(self, number: int) -> Any:
+        """Return what the template reads as `view`; number: of the block on its page."""
+
+
 @dataclass(frozen=True)
 class Page:
     """What one HTML file shows, from above.
 
     facts: name and value of what is needed to repeat it, at the foot. opacity: of the maps at
     first, 0..1. truth: what the outlines of the cards' truths are called. pairs: each two cards
-    belong together and stand side by side.
+    belong together and stand side by side. blocks: between the cards and the tables below them.
     """
 
     title: str
@@ -83,3 +101,4 @@ class Page:
     opacity: float = 0.7
     truth: str = "the marked region"
     pairs: bool = False
+    blocks: Sequence[Block] = ()

@@ -14,11 +14,18 @@ from seewhy.draw.overlay import colorize, strength
 from seewhy.errors import PictureError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from matplotlib.colors import Colormap
     from numpy.typing import ArrayLike, NDArray
 
+    from seewhy.draw.colors import RGB
+
 LARGEST_PICTURE = 768  # pixels of the longer side
 LARGEST_MASK = 256
+MASK = 96  # of the map of one concept among many
+SMALL = 128  # of pictures that stand beside words
+LEVELS = 40  # of a mask: more would cost bytes, and not be seen
 CRISP = 128  # smaller pictures keep every pixel, and show it
 CARE: tuple[tuple[int, float, dict[str, int]], ...] = (
     (512, 22_000, {"quality": 88, "alpha_quality": 100}),  # smooth: any less shows as rings
@@ -28,6 +35,7 @@ CARE: tuple[tuple[int, float, dict[str, int]], ...] = (
 )
 """How a map is written: its longer side, and the bytes above which the next way is taken."""
 UNSEEN = (128, 128, 128, 168)  # grey glass over what the model did not see
+UNSEEN_DIMMED = (72, 72, 72, 168)  # likewise, where the picture is dimmed too
 
 Size = tuple[int, int]
 Colors: TypeAlias = "str | Colormap | None"
@@ -39,10 +47,10 @@ def fitted(size: Size, limit: int) -> Size:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def picture_address(picture: Image.Image) -> str:
-    """Return a picture as a data: address."""
+def picture_address(picture: Image.Image, most: int = LARGEST_PICTURE) -> str:
+    """Return a picture as a data: address; most: pixels of its longer side."""
     flat = picture.convert("RGB")
-    small = flat.resize(fitted(flat.size, LARGEST_PICTURE), Image.Resampling.LANCZOS)
+    small = flat.resize(fitted(flat.size, most), Image.Resampling.LANCZOS)
     return _address(_webp(small, quality=82))
 
 
@@ -53,11 +61,37 @@ def map_address(heat: ArrayLike, size: Size, *, signed: bool, colormap: Colors =
     frame. Raises PictureError as `colorize` does.
     """
     values = np.asarray(heat, np.float32)
-    for largest, most, care in CARE:
-        data = _webp(_glass(_resized(values, fitted(size, largest)), signed, colormap), **care)
-        if len(data) <= most:
-            break
-    return _address(data)
+
+    def drawn(fit: Size) -> Image.Image:
+        return _glass(_resized(values, fit), signed, colormap)
+
+    return _address(_light(drawn, size))
+
+
+def concepts_address(
+    maps: NDArray[np.floating], colors: Sequence[RGB], size: Size, *, most: int | None = None
+) -> str:
+    """Return maps (k, h, w) as a data: address: each place in the colour of the strongest there.
+
+    maps: 0..1, NaN where the model did not see. colors: one for each. size: of the picture that
+    they cover. most: pixels of the longer side, for a mask over a picture that is dimmed, kept
+    exactly but for the finest steps; None is as for one map.
+    """
+    values = np.asarray(maps, np.float32)
+    table = np.asarray(colors, np.uint8)
+
+    def drawn(fit: Size) -> Image.Image:
+        laid = np.stack([_resized(each, fit) for each in values])
+        unseen = np.isnan(laid).any(0)
+        first = np.nan_to_num(laid).argmax(0)
+        strongest = np.take_along_axis(np.nan_to_num(laid), first[None], 0)[0]
+        levels = 255 if most is None else LEVELS
+        alpha = 255 / levels * np.rint(levels * strength(strongest.clip(0, 1), signed=False))
+        pixels = np.concatenate([table[first], np.rint(alpha)[..., None]], 2).astype(np.uint8)
+        pixels[unseen] = UNSEEN if most is None else UNSEEN_DIMMED
+        return Image.fromarray(pixels)
+
+    return _address(_light(drawn, size) if most is None else _webp(drawn(fitted(size, most))))
 
 
 def ramp_address(*, signed: bool, colormap: Colors = None) -> str:
@@ -89,6 +123,15 @@ def outline(mask: ArrayLike, size: Size) -> tuple[str, Size]:
     path = [f"M{x} {y}h{length}" for y, x, length in _runs(across)]
     path += [f"M{x} {y}v{length}" for x, y, length in _runs(down.T)]
     return "".join(path), (width, height)
+
+
+def _light(drawn: Callable[[Size], Image.Image], size: Size) -> bytes:
+    """A map that is drawn for a picture of that size, with as much care as it has bytes for."""
+    for largest, most, care in CARE:
+        data = _webp(drawn(fitted(size, largest)), **care)
+        if len(data) <= most:
+            break
+    return data
 
 
 def _glass(values: NDArray[np.float32], signed: bool, colormap: Colors) -> Image.Image:

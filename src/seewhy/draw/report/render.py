@@ -42,18 +42,22 @@ def render(page: Page) -> str:
     """
     if not 0 <= page.opacity <= 1:
         raise PictureError(f"The opacity is {page.opacity}: give a number from 0 to 1.")
-    style = _part("page.css") + f":root {{ --opacity: {page.opacity:.2f}; }}\n"
-    script = _part("page.js")
+    blocks = [(each.parts[0], each.view(number)) for number, each in enumerate(page.blocks, 1)]
+    parts = ["page", *dict.fromkeys(part for block in page.blocks for part in block.parts)]
+    style = _joined(parts, ".css") + f":root {{ --opacity: {page.opacity:.2f}; }}\n"
+    script = _joined(parts, ".js")
     cards = [_View.of(card) for card in page.cards]
     text = _template().render(
         page=page,
         cards=cards,
+        blocks=blocks,
+        maps=any(card.maps for card in cards) or any(block.maps for block in page.blocks),
         tables=[
-            _Sheet.of(table, number, below=table.below or len(cards) <= 1)
+            _Sheet.of(table, number, below=table.below or len(cards) + len(blocks) <= 1)
             for number, table in enumerate(page.tables, 1)
         ],
         switch=_shared(page.cards),
-        shape=_shape(cards),
+        shape=_shape([view.size for view in cards] + [it.size for it in page.blocks if it.size]),
         style=style,
         script=script,
         hashes={"style": _hash(style), "script": _hash(script)},
@@ -167,9 +171,9 @@ def _shared(cards: Sequence[Card]) -> list[str]:
     return shared if len(shared) > 1 else []
 
 
-def _shape(cards: Sequence[_View]) -> str:
+def _shape(sizes: Sequence[pictures.Size]) -> str:
     """Return the frame that suits most of the pictures."""
-    ratios = sorted(view.size[0] / view.size[1] for view in cards) or [1.0]
+    ratios = sorted(width / height for width, height in sizes) or [1.0]
     middle = ratios[len(ratios) // 2]
     return "wide" if middle > 1.15 else "tall" if middle < 0.87 else "square"
 
@@ -178,16 +182,25 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def _joined(parts: Sequence[str], ending: str) -> str:
+    return "\n".join(filter(None, (_part(name + ending) for name in parts)))
+
+
 @lru_cache
-def _part(name: str) -> str:
-    return (files(__package__) / "templates" / name).read_text("utf-8")
+def _part(name: str) -> str | None:
+    file = files(__package__) / "templates" / name
+    return file.read_text("utf-8") if file.is_file() else None
 
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        loader=FunctionLoader(_part),
     )
-    return environment.from_string(_part("page.html"))
+    return environment.get_template("page.html")

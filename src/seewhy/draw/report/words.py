@@ -37,6 +37,20 @@ def where_strongest(heat: ArrayLike) -> str:
     return "the map is empty"
 
 
+def shares_of(maps: ArrayLike, least: float = 0.25) -> list[float]:
+    """Return the share of a picture that each of several maps (k, h, w) is the strongest on, 0..1.
+
+    Places where none reaches `least` belong to none, and those that are NaN do not count.
+
+    >>> shares_of([[[1.0, 0.5], [0.1, np.nan]], [[0.0, 0.6], [0.9, np.nan]]])
+    [0.3333333333333333, 0.6666666666666666]
+    """
+    values = np.asarray(maps, np.float32)
+    seen = values[:, ~np.isnan(values).any(0)]
+    first = np.where(seen.max(0) >= least, seen.argmax(0), -1)
+    return [float((first == place).sum()) / max(1, len(first)) for place in range(len(values))]
+
+
 def _place(values: NDArray[np.float32]) -> str:
     height, width = values.shape
     size = (min(width, COARSE), min(height, COARSE))
