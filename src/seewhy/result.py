@@ -118,7 +118,7 @@ class Result:
 
     def _page(self, *blocks: Block) -> Page:
         """A page with these blocks, and what the answer is and came from."""
-        from seewhy.draw.report import Block, Page
+        from seewhy.draw.report import Page
 
         facts = [(name, str(getattr(self, name, ""))) for name in ("model", "weights", "seed")]
         facts += [*getattr(self, "versions", {}).items()]

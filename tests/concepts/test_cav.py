@@ -1,17 +1,27 @@
 """Concept vectors and TCAV: known directions, a known cause, and none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from scipy.stats import ttest_1samp
 from torch import nn
+from typer.testing import CliRunner
 
 import seewhy as sw
-from seewhy.concepts.cav import mean_difference, ridge
+from seewhy.cli import app
 from seewhy.concepts.cav_results import Sensitivity, holm
+from seewhy.concepts.classifiers import mean_difference, ridge
 from seewhy.data.world import generate
-from seewhy.errors import MethodError, NoSpaceError, PictureError, SeewhyWarning
+from seewhy.errors import (
+    MethodError,
+    NoAnswerError,
+    NoSpaceError,
+    PictureError,
+    SeewhyWarning,
+)
 
 
 def with_sticker(cls, count, seed):
@@ -111,12 +121,96 @@ def test_scores_of_a_linear_network_are_known():
 
 def test_a_score_that_does_not_move_counts_half():
     model = sw.Model(Weighted([[0.0, 0.0, 0.0]] * 2).eval())
-    found = sw.tcav(
-        model, {"one": coloured(20, 0, 1)}, coloured(20, None, 2), coloured(3, None, 3), 0,
-        layers="see", sets=4, size=5,
-    )  # fmt: skip
+    with pytest.warns(SeewhyWarning, match="class 0 does not change with 'see' in any"):
+        found = sw.tcav(
+            model, {"one": coloured(20, 0, 1)}, coloured(20, None, 2), coloured(3, None, 3), 0,
+            layers="see", sets=4, size=5,
+        )  # fmt: skip
     assert found[0].scores == (0.5,) * 4
     assert found[0].p == 1
+
+
+def test_tokens_that_a_class_does_not_read_are_warned_of():
+    pictures = list(generate(8, seed=4).pictures)
+    with pytest.warns(SeewhyWarning, match="of a vision transformer an earlier one"):
+        found = sw.tcav(
+            "demo/transformer", {"any": pictures[:4]}, pictures[4:], pictures[:2], 0,
+            layers="layers.3", sets=2, size=2,
+        )  # fmt: skip
+    assert found[0].scores == (0.5, 0.5)
+
+
+def test_a_concept_is_tested_the_same_alone_and_among_others():
+    """Neither which others are asked, nor how many examples they have, nor names count."""
+    model = sw.Model(Weighted([[1.0, 0.5, -1.0], [0.0, 0.2, 1.0]]).eval())
+    random, pictures = coloured(40, None, 9), torch.randn(9, 3, 4, 4)
+    examples = coloured(40, 1, 1) * torch.randn(40, 1, 1, 1)
+    how = {"layers": "see", "size": 5}
+    alone = sw.tcav(model, {"b": examples}, random, pictures, 0, sets=8, **how)
+    with pytest.warns(SeewhyWarning, match="concept 'few': 10 pictures are 2 sets of 5, not 8"):
+        both = sw.tcav(
+            model, {"few": coloured(10, 0, 1), "c": examples}, random, pictures, 0, sets=8, **how
+        )
+    assert both[1].scores == alone[0].scores
+    assert both[1].accuracy == alone[0].accuracy
+    assert [len(each.scores) for each in both.tests] == [2, 8]
+    assert "2 to 8 sets of 5" in str(both)
+
+
+def test_what_cannot_be_read_is_left_out_and_said(model, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    bad, pictures = tmp_path / "broken.png", list(generate(8, seed=4).pictures)
+    with pytest.warns(SeewhyWarning, match="1 of the pictures could not be read: .*broken"):
+        vector = sw.concept_vector(model, [bad, *pictures[:4]], pictures[4:])
+    assert vector.counts == (4, 4)
+    assert len((vector + vector).failures) == 2
+    with pytest.warns(SeewhyWarning, match="3 of the pictures could not be read: .*broken"):
+        found = sw.tcav(
+            model, {"any": [*pictures[:4], bad]}, [bad, *pictures[4:]], [pictures[0], bad], 0,
+            sets=2, size=2,
+        )  # fmt: skip
+    assert found[0].pictures == 1
+    with pytest.warns(SeewhyWarning, match="broken"):
+        maps = sw.concept_maps(model, [bad, pictures[0]], vector)
+    for each in (vector, found, maps):
+        again = sw.read(each.save(tmp_path / "kept.npz"))
+        assert [str(one) for one in again.failures] == [str(one) for one in each.failures]
+        assert "broken" in str(again.failures[0])
+    for nothing in (
+        lambda: sw.concept_vector(model, pictures, bad),
+        lambda: sw.tcav(model, {"any": bad}, pictures, pictures, 0),
+        lambda: sw.concept_maps(model, [bad], vector),
+    ):
+        with pytest.raises(PictureError, match="broken"):
+            nothing()
+
+
+def test_the_command_says_what_is_left_out(tmp_path):
+    (tmp_path / "any").mkdir()
+    (tmp_path / "any" / "broken.png").write_bytes(b"no picture")
+    for number, each in enumerate(generate(4, seed=4).pictures):
+        Image.fromarray(each).save(tmp_path / "any" / f"{number}.png")
+    Image.fromarray(generate(1, seed=5).pictures[0]).save(tmp_path / "one.png")
+    one, every, out = (str(tmp_path / name) for name in ("one.png", "any", "out.npz"))
+    words = ["tcav", one, "-m", "demo", "-t", "disk", "-c", every, "-r", one, "-r", every]
+    ended = CliRunner().invoke(app, [*words, "--size", "2", "--sets", "2", "--out", out])
+    assert ended.exit_code == 1
+    assert ended.output.count("left out:") == 2
+    assert len(sw.read(out).failures) == 2
+
+
+def test_what_is_not_finite_is_said_of_its_picture():
+    model = sw.Model(Weighted([[1.0, 0.5, -1.0]]).eval())
+    good, bad = coloured(6, None, 9), coloured(6, 1, 1)
+    found = sw.concept_vector(model, bad, good, layer="see")
+    bad[2, 0, 0, 0] = float("nan")
+    for ask in (
+        lambda: sw.concept_vector(model, bad, good, layer="see"),
+        lambda: sw.concept_maps(model, bad, found),
+        lambda: sw.tcav(model, {"any": good}, bad, good, 0, layers="see", size=3),
+    ):
+        with pytest.raises(NoAnswerError, match=r"'see' gives NaN or infinity for picture 2"):
+            ask()
 
 
 def test_p_is_the_t_tests_and_its_correction_holms():
@@ -227,6 +321,14 @@ def test_what_makes_no_sense_is_said(model, vector):
         early + vector
     with pytest.raises(MethodError, match="no direction is left"):
         vector - vector
+    for factor in (0, float("nan"), float("inf")):
+        with pytest.raises(MethodError, match="no direction is left"):
+            factor * vector
+    assert (vector + replace(vector, name="")).name.startswith("sticker")
+    with pytest.raises(MethodError, match="give one at least"):
+        sw.concept_maps(model, random[0], [])
+    with pytest.raises(MethodError, match="come by target too"):
+        sw.tcav(model, {"sticker": examples}, random, {0: random}, "cross", size=3)
     flat = sw.concept_vector(model, examples, random, layer="flatten")
     with pytest.raises(NoSpaceError, match="no space"):
         sw.concept_maps(model, random[0], flat)

@@ -77,7 +77,7 @@ def test_the_head_is_the_networks_own(found, model):
 def test_auto_finds_about_as_many_as_there_are(model, world):
     found = sw.factorize(model, list(world.pictures), "auto")
     assert 4 <= len(found) <= 8
-    assert [each[0] for each in found.curve] == list(range(2, 16))
+    assert [each[0] for each in found.curve] == list(range(1, 16))
     errors = [each[1] for each in found.curve]
     assert errors == sorted(errors, reverse=True)
 
@@ -135,11 +135,13 @@ def test_what_makes_no_sense_is_said(model, world):
         ({"concepts": 0}, "give a number from 1"),
         ({"concepts": 500}, "ask for at most 96"),
         ({"solver": "ica"}, "use one of nmf"),
+        ({"top_k": 0}, "classes from 1"),
+        ({"top_k": 2.5}, "classes from 1"),
     ):
         with pytest.raises(MethodError, match=said):
             sw.factorize(model, pictures, **wrong)
-    with pytest.raises(MethodError, match="as they come"):
-        sw.factorize(model, iter(pictures), "auto")
+    with pytest.raises(MethodError, match="by 'nmf'"):
+        sw.factorize(model, iter(pictures), solver="pca")
     with pytest.raises(NoSpaceError, match="has no space"):
         sw.factorize(model, pictures, layer="head")
     with pytest.raises(PictureError):

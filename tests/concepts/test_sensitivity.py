@@ -10,6 +10,8 @@ import seewhy as sw
 from seewhy.concepts.sweep import same
 from seewhy.data.world import CLASSES, generate
 from seewhy.errors import MethodError, NoSpaceError, PictureError, SeewhyWarning, TargetError
+from seewhy.prototypes import class_means
+from seewhy.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +148,34 @@ def test_what_has_no_sense_is_said_and_what_fails_is_left_out(model, world, tmp_
     with pytest.warns(SeewhyWarning, match="broken"):
         left = sw.sensitivity(model, [tmp_path / "broken.png", world.pictures[0]])
     assert len(left) == 1
-    assert "broken" in str(left.failures[0])
+    again = sw.read(left.save(tmp_path / "left.npz"))
+    assert [str(each) for each in again.failures] == [str(left.failures[0])]
+    assert "broken" in str(again.failures[0])
+
+
+@pytest.mark.parametrize("of", ["sensitivity", "means"])
+def test_pictures_run_within_the_memory_that_is_given(of):
+    """With memory for one row, no more than one runs at once, and the answer stays."""
+    sizes = []
+
+    class Counted(Quadratic):
+        def forward(self, x):
+            sizes.append(len(x))
+            return super().forward(x)
+
+    net, pictures = Counted(3, 6, 5).eval(), torch.randn(6, 3, 6, 5)
+    model = sw.Model(net)
+
+    def ask(memory):
+        sizes.clear()
+        if of == "means":
+            return class_means(model, pictures, run=Run(memory=memory))
+        return sw.sensitivity(model, pictures, "class", memory=memory).scores
+
+    free = ask(None)
+    assert max(sizes) == 6
+    torch.testing.assert_close(ask(1), free, equal_nan=True)
+    assert max(sizes) == 1
 
 
 def test_sensitivity_is_drawn_printed_saved_and_read_back(found, tmp_path):
@@ -247,7 +276,8 @@ def test_a_sweep_is_drawn_printed_saved_and_read_back(swept, tmp_path):
 
 def test_other_solvers_and_networks_without_classes_are_swept(world):
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU()).eval()
-    found = sw.sweep(sw.Model(module), torch.randn(2, 3, 12, 12), (1, 3), layer="1", solver="pca")
+    how = {"layer": "1", "solver": "pca", "curve": False}
+    found = sw.sweep(sw.Model(module), torch.randn(2, 3, 12, 12), (1, 3), **how)
     assert found.concepts == ((0,), (0, 1, 2))  # the first components are the same
     assert found.knee == 0
     assert "concept 1, concept 2, concept 3" in str(found)

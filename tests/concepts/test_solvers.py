@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.decomposition import NMF
 
-from seewhy.concepts.solvers import Online, k_means, nmf, pca, weights_of
+from seewhy.concepts.solvers import k_means, nmf, pca, weights_of
 
 
 def draw(seed=0):
@@ -94,14 +94,14 @@ def test_weights_of_known_vectors_are_the_best_that_are_not_negative():
         np.testing.assert_allclose(weights[0, place].numpy(), best, atol=1e-3)
 
 
-def test_a_stream_is_factorized_nearly_as_well_as_all_at_once():
-    values, _ = parts(places=4000, noise=0.3, count=6)
-    online = Online(6, draw())
-    for batch in values[0].split(200):
-        online.update(batch)
-    _, error = weights_of(values, online.vectors)
-    assert float(error) <= 1.05 * float(nmf(values, 6, draw()).error)
-    assert online.error == pytest.approx(float(error), rel=0.05)
+def test_rounding_below_zero_is_zero():
+    values, _ = parts(noise=0.5)
+    below = values.clone()
+    below[0, 3, 4] = -1e-8
+    values[0, 3, 4] = 0
+    assert torch.equal(nmf(below, 4, draw()).vectors, nmf(values, 4, draw()).vectors)
+    below[0, 3, 4] = -0.5
+    assert float(nmf(below, 4, draw()).vectors.min()) < 0
 
 
 def test_one_seed_gives_one_answer():

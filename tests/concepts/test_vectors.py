@@ -11,7 +11,13 @@ from torch import nn
 import seewhy as sw
 from seewhy.concepts.vectors import with_embeddings
 from seewhy.data.world import CLASSES, generate
-from seewhy.errors import NoSpaceError, PictureError, SeewhyWarning, TargetError
+from seewhy.errors import (
+    NoAnswerError,
+    NoSpaceError,
+    PictureError,
+    SeewhyWarning,
+    TargetError,
+)
 from seewhy.targets import Contrast, Difference, Similarity
 
 
@@ -182,6 +188,15 @@ def test_what_makes_no_sense_is_said(model, pairs, single, tmp_path):
         found = sw.find(model, [picture, bad], [single[0][0]])
     assert len(found.shown) == 1
     assert "bad.png" in str(found.failures[0])
+    with pytest.warns(SeewhyWarning, match="2 of the pictures failed: .*bad.png"):
+        left = sw.find(model, picture, {"disk": [bad, single[0][0]]}, against=[bad, single[1][0]])
+    assert len(left.failures) == 2
+    torch.testing.assert_close(
+        left.maps[0], sw.find(model, picture, [single[0][0]], against=single[1][0]).maps[0]
+    )
+    broken = torch.stack([torch.rand(3, 64, 64), torch.full((3, 64, 64), float("nan"))])
+    with pytest.raises(NoAnswerError, match="the embedding gives NaN or infinity for picture 1"):
+        sw.find(model, picture, {"disk": broken})
 
 
 def test_the_model_comes_back_as_it_was(model, pairs, single):

@@ -55,6 +55,18 @@ def test_decorrelated_colours_are_those_of_photographs():
     assert float(torch.corrcoef(made)[0, 2]) > 0.75
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 16, 16), (2, 1, 9, 7)])
+def test_maco_begins_with_noise_where_a_picture_has_no_waves(shape):
+    """Phases that are all alike would make a single white point of a plain picture."""
+    how, plain = MACO(), torch.full(shape, 0.3)
+    made = how.pictures(how.begin(plain, known=False), shape[2:], known=False)[0]
+    assert float((made - made.mean()).abs().amax() / made.std()) < 5
+    torch.testing.assert_close(how.begin(plain, known=False)[:1], how.begin(plain[:1], known=False))
+    waves = pictures(*shape)
+    numbers = how.begin(waves, known=False)
+    torch.testing.assert_close(how.begin(0.5 * waves, known=False), numbers)
+
+
 def test_maco_changes_phases_only():
     photographs = pictures(5, 1, 16, 16)
     how = MACO.of(photographs)

@@ -113,9 +113,10 @@ def find(
     layer: as for `explain`; any method. absence: map the opposite question too, unless the
     method's maps are magnitudes. The rest is as for `Run`.
 
-    Pictures that fail are left out, warned of, and listed in `.failures`. Raises PictureError where
-    none is left or a reference cannot be read, TargetError for embeddings of another size and for
-    words where there is no text tower, NoSpaceError for maps without places.
+    Pictures that fail are left out, of references too, warned of, and listed in `.failures`. Raises
+    PictureError where none is left, TargetError for embeddings of another size and for words where
+    there is no text tower, NoAnswerError for embeddings with NaN, NoSpaceError for maps without
+    places.
 
     >>> pictures = [Image.effect_noise((64, 64), each) for each in (20, 60)]
     >>> found = find("demo", pictures[0], {"calm": pictures[0], "wild": pictures[1]})
@@ -230,7 +231,9 @@ def concept_vector(
     and subtract; `concept_maps` finds them in new pictures; they are saved and read. The rest is
     as for `Run`.
 
-    Raises PictureError for fewer than 4 pictures, MethodError where both are the same to the layer.
+    Pictures that fail are left out, warned of, and listed in `.failures`. Raises PictureError for
+    fewer than 4 of each, MethodError where both are the same to the layer, NoAnswerError where it
+    gives NaN or infinity.
     Kim et al. 2018, who take a linear classifier of all places instead of their average.
 
     >>> wild = [Image.effect_noise((64, 64), 60) for _ in range(4)]
@@ -304,8 +307,11 @@ def tcav(
     passes for significant. classifier: as for `concept_vector`. The rest is as for `Run`.
 
     The two-sided t-test is against a score of a half, and p is corrected for the number of tests
-    (Holm). A score says in which direction, not how much. Warns where there are pictures for fewer
-    sets, raises MethodError where not for two or for settings without sense. Kim et al. 2018.
+    (Holm). A score says in which direction, not how much. A concept's sets and scores are the same
+    whichever others are asked. Warns where there are pictures for fewer sets, and where the score
+    does not change with a layer; raises MethodError where there are not two sets or for settings
+    without sense, NoAnswerError where a layer gives NaN or infinity. Pictures that fail are left
+    out, warned of, and listed in `.failures`. Kim et al. 2018.
 
     >>> wild = [Image.effect_noise((64, 64), 60) for _ in range(20)]
     >>> calm = [Image.effect_noise((64, 64), 20) for _ in range(20)]

@@ -119,6 +119,7 @@ def prototype(
         yield found.save(folder / "prototypes.trajectory.png", view="trajectory")
 
     tell(screen, found, save(found, out, everything), json=json)
+    failures += found.failures
     for failure in failures:
         screen.error(f"left out: {described(failure)}", "warning")
     if found.interrupted:

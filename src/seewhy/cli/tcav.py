@@ -109,7 +109,8 @@ def tcav(
         rows = found.rows()
         screen.table(tuple(rows[0]), rows, right=("score", "p", "accuracy"))
 
-    tell(screen, found, save(found, out, everything), failures, json=json, say=say)
+    left_out = (*failures, *found.failures)
+    tell(screen, found, save(found, out, everything), left_out, json=json, say=say)
 
 
 def _named(concepts: Sequence[str]) -> dict[str, str]:

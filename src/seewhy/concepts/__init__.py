@@ -1,7 +1,8 @@
 """Concepts: what a network finds in pictures, and what each of its findings speaks for."""
 
-from seewhy.concepts.cav import Classifier, concept_maps, concept_vector, tcav
+from seewhy.concepts.cav import concept_maps, concept_vector, tcav
 from seewhy.concepts.cav_results import TCAV, ConceptVector, Sensitivity
+from seewhy.concepts.classifiers import Classifier
 from seewhy.concepts.craft import craft
 from seewhy.concepts.craft_results import Craft
 from seewhy.concepts.factorization import Solver, factorize

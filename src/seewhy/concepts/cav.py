@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
 from PIL import Image
 from torch import Tensor
 
 from seewhy.concepts.cav_results import TCAV, ConceptVector, Sensitivity
+from seewhy.concepts.classifiers import Classifier, accuracy, classifier_of
+from seewhy.concepts.finite import check_finite
 from seewhy.concepts.maps import ConceptMaps, reduced
 from seewhy.errors import Failure, MethodError, NoSpaceError, PictureError, warn
 from seewhy.model.layers import Layer, LayerSpec
@@ -31,12 +32,9 @@ from seewhy.targets import Score, TargetSpec, as_target
 if TYPE_CHECKING:
     from seewhy.model.model import Model
 
-Classifier = Literal["ridge", "mean"]
-
 AT_ONCE = 16  # pictures that run together
 SETS = 700  # tells this use of random numbers from others
 KEPT = 9  # examples that are kept to be shown
-RIDGE = 0.1  # of the mean variance of a channel
 FEWEST = 2  # examples of a set
 
 
@@ -52,10 +50,11 @@ def concept_vector(
 ) -> ConceptVector:
     """Return the direction that parts examples from others; see `seewhy.concept_vector`."""
     run = run or Run()
-    fit = _classifier(classifier)
+    fit, failures = classifier_of(classifier), list[Failure]()
     with model.held(run):
-        seen, where, shown = _pooled(model, examples, [layer], run)
-        rest, _, _ = _pooled(model, random, where, run)
+        seen, where, shown = _pooled(model, examples, [layer], run, failures)
+        rest, _, _ = _pooled(model, random, where, run, failures)
+    _warn_of(failures)
     (one,), (other,) = seen, rest
     if min(len(one), len(other)) < 2 * FEWEST:
         raise PictureError(
@@ -63,7 +62,7 @@ def concept_vector(
             f"give at least {2 * FEWEST} of each, better 30"
         )
     halves = [(one[0::2], other[0::2]), (one[1::2], other[1::2])]
-    right = [_accuracy(fit(*half), half, seen_not) for half, seen_not in (halves, halves[::-1])]
+    right = [accuracy(fit(*half), half, seen_not) for half, seen_not in (halves, halves[::-1])]
     vector = fit(one, other)
     return ConceptVector(
         vector=vector.float(),
@@ -78,6 +77,7 @@ def concept_vector(
         model=model.name,
         weights=model.fingerprint(),
         versions=versions(),
+        failures=tuple(failures),
     )
 
 
@@ -92,6 +92,8 @@ def concept_maps(
     """Return where concepts are in pictures; see `seewhy.concept_maps`."""
     run = run or Run()
     listed = [vectors] if isinstance(vectors, ConceptVector) else list(vectors)
+    if not listed:
+        raise MethodError("there is no concept vector to map: give one at least")
     weights = model.fingerprint()
     for each in listed:
         if each.weights != weights:
@@ -116,10 +118,7 @@ def concept_maps(
                 own = found[row].cpu()
                 maps.append(torch.stack([vector.project(own) for vector in listed]))
                 shown.append(Shown.of(each))
-    if not maps:
-        raise failures[0].error
-    if failures:
-        warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
+    _warn_of(failures)
     return ConceptMaps(
         names=tuple(each.name for each in listed),
         maps=tuple(maps),
@@ -154,7 +153,7 @@ def tcav(
     run: Run | None = None,
 ) -> TCAV:
     """Test whether classes depend on concepts; see `seewhy.tcav`."""
-    run, fit = run or Run(), _classifier(classifier)
+    run, fit = run or Run(), classifier_of(classifier)
     for what, value, least in (("sets", sets, 2), ("size", size, FEWEST)):
         if not (is_number(value) and value >= least):
             raise MethodError(f"{what} is {value!r}: give a number from {least}")
@@ -162,32 +161,41 @@ def tcav(
         raise MethodError("concepts are example pictures by name: give {'stripes': pictures}")
     asked: list[Any] = list(layers) if isinstance(layers, list | tuple) else [layers]
     questions = pictures.items() if isinstance(pictures, Mapping) else [(target, pictures)]
-    draw = generator(run.seed, 0, SETS)
+    if isinstance(pictures, Mapping) and target is not None:
+        raise MethodError(
+            f"target is {target!r}, and the pictures come by target too: give only one of them"
+        )
     tests: list[Sensitivity] = []
+    failures: list[Failure] = []
     with model.held(run):
-        seen = {str(name): _pooled(model, each, asked, run)[0] for name, each in concepts.items()}
-        rest, where, _ = _pooled(model, random, asked, run)
-        count = _sets(seen, rest, sets, size, disjoint=disjoint)
-        parts = torch.randperm(len(rest[0]), generator=draw)[: count * size].split(size)
+        seen = {
+            str(name): _pooled(model, each, asked, run, failures)[0]
+            for name, each in concepts.items()
+        }
+        rest, where, _ = _pooled(model, random, asked, run, failures)
+        most = _count("the random pictures", len(rest[0]), sets, size)
+        # the same numbers for each concept, whichever others are asked
+        parts = _shuffled(len(rest[0]), run.seed, 0).split(size)
         vectors: dict[tuple[str, int], list[Tensor]] = {}
         right: dict[tuple[str, int], float] = {}
         for name, every in seen.items():
-            order = torch.randperm(len(every[0]), generator=draw)
-            own = order[: count * size].split(size) if disjoint else [order] * count
+            order = _shuffled(len(every[0]), run.seed, 1)
+            count = _count(f"concept {name!r}", len(order), most, size) if disjoint else most
+            own = order.split(size)[:count] if disjoint else [order] * count
             for place in range(len(where)):
                 groups = [
                     (every[place][one], rest[place][other])
-                    for one, other in zip(own, parts, strict=True)
+                    for one, other in zip(own, parts[:count], strict=True)
                 ]
                 found = [fit(*group) for group in groups]
                 vectors[name, place] = found
                 right[name, place] = math.nan  # where sets share examples, none are held out
                 if disjoint:
                     asked_of = [*groups[1:], groups[0]]
-                    told = map(_accuracy, found, groups, asked_of)
+                    told = map(accuracy, found, groups, asked_of)
                     right[name, place] = sum(told) / count
         for spec, of_class in questions:
-            gradients, names = _gradients(model, of_class, spec, where, run, others)
+            gradients, names = _gradients(model, of_class, spec, where, run, others, failures)
             for (name, place), found in vectors.items():
                 slopes = gradients[place] @ torch.stack(found, 1)  # (pictures, sets)
                 tests.append(
@@ -200,6 +208,7 @@ def tcav(
                         pictures=len(slopes),
                     )
                 )
+    _warn_of(failures)
     return TCAV(
         tests=tuple(tests),
         size=size,
@@ -209,78 +218,32 @@ def tcav(
         model=model.name,
         weights=model.fingerprint(),
         versions=versions(),
+        failures=tuple(failures),
     )
 
 
-def ridge(one: Tensor, other: Tensor) -> Tensor:
-    """Return the unit normal (C,) of the ridge regression that parts (N, C) from (M, C)."""
-    values = torch.cat([one, other])
-    signs = torch.cat([values.new_ones(len(one)), -values.new_ones(len(other))])
-    centred, signs = values - values.mean(0), signs - signs.mean()
-    strength = RIDGE * centred.square().sum() / centred.shape[1]
-    # as many equations as pictures: there are fewer of them than channels
-    gram = centred @ centred.T + strength.clamp(min=1e-12) * torch.eye(len(values)).to(values)
-    return _unit(centred.T @ torch.linalg.solve(gram, signs))
-
-
-def mean_difference(one: Tensor, other: Tensor) -> Tensor:
-    """Return the direction (C,) from the mean of (M, C) to that of (N, C)."""
-    return _unit(one.mean(0) - other.mean(0))
-
-
-CLASSIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "ridge": ridge,
-    "mean": mean_difference,
-}
-
-
-def _classifier(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    if name not in CLASSIFIERS:
-        raise MethodError(f"classifier {name!r} is not known: use {' or '.join(CLASSIFIERS)}")
-    return CLASSIFIERS[name]
-
-
-def _unit(vector: Tensor) -> Tensor:
-    if not bool(vector.norm() > 0):
-        raise MethodError(
-            "the layer gives the same for the examples and for random pictures: there is no "
-            "direction between them; give other examples, or another layer"
-        )
-    return F.normalize(vector, dim=0)
-
-
-def _accuracy(vector: Tensor, fitted: tuple[Tensor, Tensor], asked: tuple[Tensor, Tensor]) -> float:
-    """The share of pictures that a direction puts on their side of the middle, 0..1."""
-    middle = sum(each.mean(0) @ vector for each in fitted) / 2
-    one, other = (each @ vector > middle for each in asked)
-    return float((one.double().mean() + (~other).double().mean()) / 2)
-
-
-def _sets(
-    seen: Mapping[str, Sequence[Tensor]],
-    rest: Sequence[Tensor],
-    sets: int,
-    size: int,
-    *,
-    disjoint: bool,
-) -> int:
-    """How many sets there are pictures for; MethodError where there are fewer than two."""
-    pools = {"the random pictures": len(rest[0])}
-    if disjoint:
-        pools |= {f"concept {name!r}": len(each[0]) for name, each in seen.items()}
-    scarce = min(pools, key=lambda each: pools[each])
-    most = pools[scarce] // size
+def _count(what: str, pictures: int, sets: int, size: int) -> int:
+    """How many of the sets there are pictures for; MethodError where not for two."""
+    most = pictures // size
     if most < 2:
         raise MethodError(
-            f"{scarce}: {pools[scarce]} pictures are no two sets of {size}: give more, or a "
-            "smaller size"
+            f"{what}: {pictures} pictures are no two sets of {size}: give more, or a smaller size"
         )
     if most < sets:
         warn(
-            f"{scarce}: {pools[scarce]} pictures are {most} sets of {size}, not {sets}; the test "
-            "is less sure: give more pictures, or a smaller size"
+            f"{what}: {pictures} pictures are {most} sets of {size}, not {sets}; the test is less "
+            "sure: give more pictures, or a smaller size"
         )
     return min(most, sets)
+
+
+def _shuffled(count: int, seed: int, stream: int) -> Tensor:
+    return torch.randperm(count, generator=generator(seed, stream, SETS))
+
+
+def _warn_of(failures: Sequence[Failure]) -> None:
+    if failures:
+        warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
 
 
 def _gradients(
@@ -290,6 +253,7 @@ def _gradients(
     layers: Sequence[Layer],
     run: Run,
     others: Any,
+    failures: list[Failure],
 ) -> tuple[list[Tensor], str]:
     """What a score gains where a layer's channels grow everywhere: (N, C) for each layer."""
     found: list[list[Tensor]] = [[] for _ in layers]
@@ -299,22 +263,34 @@ def _gradients(
     def score(prepared: Prepared) -> Score:
         return Score([wanted] * len(prepared), model, prepared)
 
-    for _, (recording, asked) in _recorded(model, pictures, layers, run, others, None, score):
+    for _, (recording, asked) in _recorded(model, pictures, layers, run, others, failures, score):
         for place, gradient in enumerate(recording.gradients.values()):
             found[place].append(_over_places(gradient, torch.sum))
         names |= dict.fromkeys(asked.names if asked else ())
     called = ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
-    return [torch.cat(each) for each in found], called
+    gradients = [torch.cat(each) for each in found]
+    for layer, gradient in zip(layers, gradients, strict=True):
+        if not bool(gradient.any()):
+            warn(
+                f"the score of {called} does not change with {str(layer)!r} in any of the "
+                "pictures, so that a half there says nothing: name another layer, of a vision "
+                "transformer an earlier one"
+            )
+    return gradients, called
 
 
 def _pooled(
-    model: Model, pictures: Any, layers: Sequence[LayerSpec], run: Run
+    model: Model,
+    pictures: Any,
+    layers: Sequence[LayerSpec],
+    run: Run,
+    failures: list[Failure],
 ) -> tuple[list[Tensor], list[Layer], tuple[Image.Image, ...]]:
     """The layers' channels, averaged over places, (N, C) each; the layers; the first pictures."""
     found: list[list[Tensor]] = [[] for _ in layers]
     where: list[Layer] = []
     shown: list[Image.Image] = []
-    for group, (recording, _) in _recorded(model, pictures, layers, run, None, None):
+    for group, (recording, _) in _recorded(model, pictures, layers, run, None, failures):
         where = list(recording.activations)
         for place, activations in enumerate(recording.activations.values()):
             found[place].append(_over_places(activations, torch.mean))
@@ -329,19 +305,18 @@ def _recorded(
     layers: Sequence[LayerSpec],
     run: Run,
     others: Any,
-    failures: list[Failure] | None,
+    failures: list[Failure],
     scored: Callable[[Prepared], Score] | None = None,
 ) -> Any:
     """Yield pictures, some at a time, with what was recorded at the layers, and its score.
 
-    failures: takes those that cannot be read; None raises the first.
+    failures: takes those that cannot be read; where that is all of them, the last one is raised.
     """
-    sources, done = sources_of(pictures, model), 0
+    sources, done, lost = sources_of(pictures, model), 0, 0
     for group in read_each(model, sources, others, AT_ONCE):
         if isinstance(group, Failure):
-            if failures is None:
-                raise group.error
             failures.append(group)
+            lost += 1
             continue
         whole = model.at_home(batched([each.prepared for each in group]))
         where = [model.layer(each, whole) for each in layers]
@@ -353,9 +328,14 @@ def _recorded(
             score = scored(prepared) if scored else None
             watch = [] if scored else where
             found: Recording = record(model, prepared, score, where if scored else [], watch=watch)
-            yield [group[row] for row in rows.tolist()], (found, score)
+            some = [group[row] for row in rows.tolist()]
+            for each, values in (*found.activations.items(), *found.gradients.items()):
+                check_finite(values, [ready.name for ready in some], f"layer {str(each)!r}")
+            yield some, (found, score)
         done += len(group)
-        run.report(done, len(sources), "pictures")
+        run.report(done + lost, len(sources), "pictures")
+    if not done:
+        raise failures[-1].error
 
 
 def _over_places(values: Tensor, how: Callable[..., Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.draw import Cell, markdown, panel
-from seewhy.errors import MethodError, PictureError
+from seewhy.errors import Failure, MethodError, PictureError
 from seewhy.result import Result
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class ConceptVector(Result):
 
     vector: (C,), of length 1 where it was made from examples. zero: the mean projection of random
     pictures. accuracy: 0..1, of pictures that the direction was not made with. counts: examples,
-    random pictures. Vectors of one layer add, subtract and are scaled: a - 0.5 * b.
+    random pictures. Vectors of one layer add, subtract and are scaled: a - 0.5 * b. failures: what
+    could not be read. Raises MethodError where the vector is zero or not finite.
     """
 
     vector: Tensor
@@ -45,8 +46,16 @@ class ConceptVector(Result):
     model: str = "model"
     weights: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
 
     kind = "concept vector"
+
+    def __post_init__(self) -> None:
+        if not 0 < float(self.vector.norm()) < math.inf:
+            raise MethodError(
+                f"no direction is left in {self.name!r}: its vector is zero or not finite; "
+                "combine others, or scale it by another number"
+            )
 
     def project(self, activations: Tensor) -> Tensor:
         """Return how far activations (C, *space) go along the vector, beyond random ones."""
@@ -73,8 +82,8 @@ class ConceptVector(Result):
         vector, zero = self.vector + other.vector, self.zero + other.zero
         if float(vector.norm()) < CANCELLED:
             raise MethodError(f"{self.name!r} and {other.name!r} cancel: no direction is left")
-        name = f"{self.name} - {other.name[1:]}".strip() if other.name[0] == "-" else ""
-        name = name or f"{self.name} + {other.name}"
+        minus = other.name.startswith("-")
+        name = f"{self.name} - {other.name[1:]}" if minus else f"{self.name} + {other.name}"
         counts = (self.counts[0] + other.counts[0], self.counts[1] + other.counts[1])
         examples = self.examples + other.examples
         return replace(
@@ -85,6 +94,7 @@ class ConceptVector(Result):
             counts=counts,
             examples=examples,
             accuracy=math.nan,
+            failures=self.failures + other.failures,
         )
 
     def __sub__(self, other: ConceptVector) -> Self:
@@ -172,6 +182,7 @@ class TCAV(Result):
 
     tests: one for each concept, target and layer. size: examples in each set; disjoint: whether
     the sets of a concept share none. level: below which a corrected p is called significant.
+    failures: what could not be read.
     """
 
     tests: tuple[Sensitivity, ...]
@@ -183,6 +194,7 @@ class TCAV(Result):
     model: str = "model"
     weights: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
 
     kind = "tcav"
 
@@ -191,6 +203,12 @@ class TCAV(Result):
 
     def __getitem__(self, index: int) -> Sensitivity:
         return self.tests[index]
+
+    @property
+    def sets(self) -> str:
+        """How many sets there are of each concept: "30", or "12 to 30"."""
+        counts = sorted({len(each.scores) for each in self.tests})
+        return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
     @property
     def corrected(self) -> tuple[float, ...]:
@@ -284,10 +302,9 @@ class TCAV(Result):
         return cls(tests=tuple(tests), **data)
 
     def __str__(self) -> str:
-        sets = len(self.tests[0].scores)
         first = (
-            f"{len(self)} tests of {self.model}, {sets} sets of {self.size} ({self.classifier}), "
-            "two-sided t-test against a half, p after Holm"
+            f"{len(self)} tests of {self.model}, {self.sets} sets of {self.size} "
+            f"({self.classifier}), two-sided t-test against a half, p after Holm"
         )
         lines = [
             f"{row['concept']} for {row['target']} at {row['layer']}: {row['score']}, "

@@ -21,6 +21,7 @@ from seewhy.concepts.importance import (
     Importance,
     Measured,
     check_designs,
+    check_read,
     check_share,
     measure,
     named,
@@ -174,6 +175,9 @@ class _Search:
             how = self.settings.designs, self.settings.residual
             asked.append(measure(self.model, each, own, maps[-1], self.run, *how))
         measured = together(asked)
+        if level == 0:
+            names = [name for each in seen if each.score for name in each.score.names]
+            check_read(measured, names, self.crops.layers[level])
         total, drops = measured.total, measured.drops
         order = total.mean(0).argsort(descending=True, stable=True)
         bank = Bank(
@@ -217,7 +221,7 @@ class _Search:
             return None
         wanted = Direction(self.crops.layers[level], vector, name=f"concept {number + 1}")
         ask = scored(self.model, wanted)
-        seen = self.crops.seen_at(self.model, level + 1, members[:ASKED], ask)
+        seen = self.crops.seen_at(self.model, level + 1, members[:ASKED], ask, self.run)
         return self.apart(level + 1, members, seen, count).bank
 
 

@@ -88,18 +88,25 @@ class Crops:
         return tuple(((one * other).sum(0) / length).tolist())
 
     def seen_at(
-        self, model: Model, level: int, members: Tensor, scored: Callable[[Prepared], Score]
+        self,
+        model: Model,
+        level: int,
+        members: Tensor,
+        scored: Callable[[Prepared], Score],
+        run: Run,
     ) -> list[Seen]:
         """Return what a layer makes of some crops, with their scores; the model is held."""
         found = []
         for number in self.batch[members].unique().tolist():
-            own = members[self.batch[members] == number]
-            prepared = _enlarged(self.seen[number], self.row[own], self.boxes[own])
-            where = model.layer(self.specs[level], prepared)
-            score = scored(prepared)
-            recording = record(model, prepared, score, watch=[where])
-            made, outputs = recording.activations[where], recording.outcome.outputs
-            found.append(Seen([], prepared, where, made, outputs, recording, score))
+            seen = self.seen[number]
+            fit = model.rows_at_once(seen.prepared, run, gradient=False)
+            for own in members[self.batch[members] == number].split(fit):
+                prepared = _enlarged(seen, self.row[own], self.boxes[own])
+                where = model.layer(self.specs[level], prepared)
+                score = scored(prepared)
+                recording = record(model, prepared, score, watch=[where])
+                made, outputs = recording.activations[where], recording.outcome.outputs
+                found.append(Seen([], prepared, where, made, outputs, recording, score))
         return found
 
     def _image(self, number: int) -> Image.Image | None:

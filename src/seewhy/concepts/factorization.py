@@ -17,8 +17,8 @@ from torch import Tensor
 from seewhy.concepts.found import Factorization
 from seewhy.concepts.meaning import HOW, Head, How, spoken_for
 from seewhy.concepts.number import Curve, knee
-from seewhy.concepts.seen import Seen, seen_by
-from seewhy.concepts.solvers import Factors, Online, k_means, nmf, pca, weights_of
+from seewhy.concepts.seen import Sample, Seen, seen_by
+from seewhy.concepts.solvers import Factors, k_means, nmf, pca, weights_of
 from seewhy.errors import Failure, MethodError, PictureError, warn
 from seewhy.model.layers import LayerSpec
 from seewhy.result import versions
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 Solver = Literal["nmf", "pca", "k-means"]
 SOLVERS: dict[str, Callable[..., Factors]] = {"nmf": nmf, "pca": pca, "k-means": k_means}
 
-CONCEPTS = 500  # tells this use of random numbers from others
+CONCEPTS, PLACES = 500, 501  # tell these uses of random numbers from others
 SHOWN = 16  # pictures of a stream that are kept, the first
+SAMPLED = 16_384  # places of a stream that its concepts are found in: of 2,048 channels, 128 MiB
+SAME = 1e-6  # of the largest magnitude: activations that differ less are the same
 
 
 def factorize(
@@ -51,43 +53,39 @@ def factorize(
 ) -> Factorization:
     """Find the concepts of pictures; see `seewhy.factorize`."""
     run, began = run or Run(), time.perf_counter()
-    check(concepts, solver, meaning, pictures)
-    draw = generator(run.seed, 0, CONCEPTS)
+    check(concepts, solver, meaning, top_k, pictures)
+    streamed = isinstance(pictures, Iterator)
+    sample, looked = Sample(SAMPLED, generator(run.seed, 0, PLACES)), 0
     with model.held(run):
         seen: list[Seen] = []
         failures: list[Failure] = []
-        online: Online | None = None
         for each in seen_by(model, pictures, layer, run, others):
             if isinstance(each, Failure):
                 failures.append(each)
-            elif isinstance(pictures, Iterator) and isinstance(concepts, int):
-                online = online or Online(concepts, draw)
-                online.update(each.places.float())
-                if sum(len(one.pictures) for one in seen) < SHOWN:
-                    seen.append(each)
-            else:
+                continue
+            if concepts != "auto":
+                check_size(concepts, each.activations.shape[1])
+            if streamed:
+                sample.add(each)
+            if not streamed or looked < SHOWN:
                 seen.append(each)
-        if not seen:
-            raise failures[0].error if failures else PictureError("there are no pictures")
-        if failures:
-            warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
+            looked += len(each.pictures)
+        values = values_of(seen, failures, sample if streamed else None)
+        draw = generator(run.seed, 0, CONCEPTS)
         curve: Curve = ()
-        if online is not None:
-            vectors, error = online.vectors, online.error
-            weights = [weights_of(each.places[None].float(), vectors)[0][0] for each in seen]
-        else:
-            values = torch.cat([each.places for each in seen]).float()[None]
-            if concepts == "auto":
-                concepts, curve = knee(values, draw)
-            check_size(concepts, values)
-            found = SOLVERS[solver](values, concepts, draw)
-            vectors, error = found.vectors, float(found.error)
-            weights = list(found.weights[0].split([len(each.places) for each in seen]))
-        named = described(model, seen, vectors[0], weights, error, head, meaning, run)
+        if concepts == "auto":
+            concepts, curve = knee(values, draw, SOLVERS[solver])
+        check_size(concepts, values.shape[2], values.shape[1])
+        found = SOLVERS[solver](values, int(concepts), draw)
+        weights = None
+        if streamed:
+            weights = [weights_of(each.places[None].float(), found.vectors)[0] for each in seen]
+        named = described(model, seen, found, head, meaning, run, weights)
     return replace(
         named,
+        looked=looked,
         solver=solver,
-        top_k=top_k,
+        top_k=int(top_k),
         probabilities=probabilities,
         curve=curve,
         seconds=time.perf_counter() - began,
@@ -95,27 +93,56 @@ def factorize(
     )
 
 
+def values_of(
+    seen: Sequence[Seen], failures: Sequence[Failure], sample: Sample | None = None
+) -> Tensor:
+    """Return the places to find concepts in, (1, P, C): a sample, or all that was seen.
+
+    Raises PictureError, or why the first cannot be read, where there is no picture; warns where
+    some cannot be read, and where there is nothing to find.
+    """
+    if not seen:
+        raise failures[0].error if failures else PictureError("there are no pictures")
+    if failures:
+        warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
+    values = sample.places if sample else torch.cat([each.places for each in seen]).float()
+    size = values.abs().amax()
+    if bool((values.amax(0) - values.amin(0)).amax() <= SAME * size):
+        layer = str(seen[0].layer)
+        warn(
+            f"layer {layer!r} gives {'the same' if size else 'zero'} in every place of every "
+            "picture: there are no concepts to find; see whether the model is meant so, or name "
+            "another layer"
+        )
+    return values[None]
+
+
 def described(
     model: Model,
     seen: Sequence[Seen],
-    vectors: Tensor,
-    weights: Sequence[Tensor],
-    error: float,
+    found: Factors,
     head: Head | None,
     meaning: How | Literal["auto"],
     run: Run,
+    weights: Sequence[Tensor] | None = None,
 ) -> Factorization:
-    """Return concepts (k, C), their weights (N * places, k) in each batch, and what they speak for.
+    """Return concepts, their weights in each batch, and what they speak for.
 
-    How they came about is for the caller to add. The model is held by the caller.
+    weights: (1, N * places, k) of each batch, where those found are of a sample. How they came
+    about is for the caller to add. The model is held by the caller.
     """
-    maps = [each.maps(own) for each, own in zip(seen, weights, strict=True)]
-    scores, asked = spoken_for(model, seen, maps, vectors, head, meaning, run)
+    if weights is None:
+        weights = found.weights.split([len(each.places) for each in seen], 1)
+    maps = [each.maps(own[0]) for each, own in zip(seen, weights, strict=True)]
+    largest = torch.cat([found.weights, *weights], 1).amax((0, 1))
+    vectors = found.vectors[0]
+    scores, asked = spoken_for(model, seen, maps, vectors, head, meaning, run, largest)
     return Factorization(
         vectors=vectors.cpu(),
         maps=tuple(own.cpu() for each in maps for own in each),
         shown=tuple(Shown.of(ready) for each in seen for ready in each.pictures),
-        error=error,
+        largest=tuple(largest.tolist()),
+        error=float(found.error),
         scores=scores,
         meaning=asked,
         labels=tuple(map(str, model.labels or ())),
@@ -127,7 +154,7 @@ def described(
     )
 
 
-def check(concepts: Any, solver: str, meaning: str, pictures: Any) -> None:
+def check(concepts: Any, solver: str, meaning: str, top_k: Any, pictures: Any) -> None:
     """Raise MethodError where a setting has no sense."""
     if concepts != "auto" and not (is_number(concepts) and concepts >= 1):
         raise MethodError(f"concepts is {concepts!r}: give a number from 1, or 'auto'")
@@ -135,18 +162,21 @@ def check(concepts: Any, solver: str, meaning: str, pictures: Any) -> None:
         raise MethodError(f"solver {solver!r} is not known: use one of {', '.join(SOLVERS)}")
     if meaning not in ("auto", *HOW):
         raise MethodError(f"meaning {meaning!r} is not known: use auto, {', '.join(HOW)}")
-    if isinstance(pictures, Iterator) and (concepts == "auto" or solver != "nmf"):
+    if not (is_number(top_k) and top_k >= 1):
+        raise MethodError(f"top_k is {top_k!r}: give a number of classes from 1")
+    if isinstance(pictures, Iterator) and solver != "nmf":
         raise MethodError(
-            "pictures that can be gone through once are factorized as they come: give the number "
-            "of concepts, and leave solver out"
+            f"pictures that can be gone through once are factorized by 'nmf', not {solver!r}: "
+            "leave solver out, or give a list"
         )
 
 
-def check_size(concepts: int, values: Tensor) -> None:
-    """Raise MethodError for more concepts than values (1, P, C) can have."""
-    most = min(values.shape[1:])
+def check_size(concepts: int, channels: int, places: int | None = None) -> None:
+    """Raise MethodError for more concepts than there are channels, or places where these count."""
+    most = channels if places is None else min(places, channels)
     if concepts > most:
+        several = f"{channels} channels" if most == channels else f"{places} places"
         raise MethodError(
-            f"{concepts} concepts are more than the {values.shape[1]} places or the "
-            f"{values.shape[2]} channels: ask for at most {most}, or give more pictures"
+            f"{concepts} concepts are more than the {several}: ask for at most {most}"
+            + (", or give more pictures" if most < channels else "")
         )

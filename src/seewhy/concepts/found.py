@@ -14,6 +14,7 @@ from torch import Tensor
 from seewhy.draw import Cell, panel
 from seewhy.draw.concepts import concept_legend, concept_overlay, palette
 from seewhy.errors import Failure, PictureError
+from seewhy.model.predictions import name_of, probabilities
 from seewhy.result import Result
 from seewhy.shown import Shown, canvas_of, packed, unpacked
 
@@ -36,9 +37,12 @@ class Factorization(Result):
 
     vectors: (k, C), of length 1. maps: for each picture (k, *space), how strongly each concept is
     in each place, in units of the activations. error: ||V - W H|| / ||V||, 0..1. scores: (k, K),
-    what each concept speaks for, asked as `meaning` says; None where there are no classes. labels:
-    the names of the K classes. names: the caller's own for the concepts. curve: for a number that
-    was chosen, (number, error, stability) of all that were tried. failures: what could not be read.
+    what each concept speaks for, asked as `meaning` says, NaN for one that is nowhere; None where
+    there are no classes. labels: the names of the K classes (of both, where K is 1). names: the
+    caller's own for the concepts. curve: for a number that was chosen, (number, error, stability)
+    of all that were tried. failures: what could not be read.
+    looked: the pictures that concepts were found in; of a stream only the first are shown. largest:
+    (k,), the largest value of each concept in these; of a stream in a sample, and in those shown.
     """
 
     vectors: Tensor
@@ -60,6 +64,8 @@ class Factorization(Result):
     weights: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
+    looked: int = 0
+    largest: tuple[float, ...] = ()
 
     kind = "factorization"
 
@@ -75,18 +81,27 @@ class Factorization(Result):
     def tops(self, concept: int) -> list[tuple[str, float]]:
         """Return the classes that a concept speaks for most, with its scores; none without classes.
 
-        Scores are probabilities where `probabilities` says so, of a removal always raw.
+        Scores are probabilities where `shares` says so, else as the network gives them.
         """
         if self.scores is None:
             return []
-        scores = self.scores[concept]
-        if self.probabilities and self.meaning != "removal":
-            scores = scores.double().softmax(0)
+        asked = self.scores.isfinite().all(1)
+        if not bool(asked[concept]):
+            return []
+        known = self.scores[asked]
+        if self.shares:
+            known = probabilities(known)
+        elif known.shape[1] == 1:  # the logit of class 1 against class 0
+            known = torch.cat([-known, known], 1)
+        scores = known[int(asked[:concept].sum())]
         best = scores.topk(min(self.top_k, len(scores)))
-        names = [
-            self.labels[i] if i < len(self.labels) else f"class {i}" for i in best.indices.tolist()
-        ]
+        names = [name_of(number, self.labels) for number in best.indices.tolist()]
         return list(zip(names, best.values.tolist(), strict=True))
+
+    @property
+    def shares(self) -> bool:
+        """Whether `tops` gives probabilities: where they are asked for, but of a removal never."""
+        return self.probabilities and self.meaning != "removal"
 
     def heatmaps(self, picture: int = 0) -> np.ndarray:
         """Return the concepts' maps on an original picture: float32 (k, H, W), 0..1.
@@ -100,7 +115,8 @@ class Factorization(Result):
     def scaled(self, picture: int = 0) -> Tensor:
         """Return the concepts' maps (k, *space), each 0..1 of its largest value in all pictures."""
         maps = self.maps[picture].clamp(min=0)
-        largest = torch.stack([each.flatten(1).amax(1) for each in self.maps]).amax(0)
+        every = torch.stack([each.flatten(1).amax(1) for each in self.maps])
+        largest = torch.cat([every, every.new_tensor([self.largest or (0.0,) * len(self)])]).amax(0)
         return maps / largest.clamp(min=1e-12).reshape(-1, *(1,) * (maps.ndim - 1))
 
     def page(self) -> Page:
@@ -156,9 +172,8 @@ class Factorization(Result):
         texts = []
         for concept in range(len(self)):
             name = [self.names[concept]] if self.names else []
-            share = self.probabilities and self.meaning != "removal"
             said = [
-                f"{label} {value:.0%}" if share else f"{label} {value:.2f}"
+                f"{label} {value:.0%}" if self.shares else f"{label} {value:.2f}"
                 for label, value in self.tops(concept)
             ]
             texts.append("\n".join(name or said or [f"concept {concept + 1}"]))
@@ -191,7 +206,9 @@ class Factorization(Result):
 
     def __str__(self) -> str:
         kept = f"{1 - self.error**2:.0%} of the activations' energy ({self.solver})"
-        where = f"{len(self.shown)} pictures at {self.layer} of {self.model}"
+        shown = len(self.shown)
+        where = f"{max(shown, self.looked)} pictures at {self.layer} of {self.model}"
+        where += f" ({shown} are shown)" if shown < self.looked else ""
         lines = [f"{len(self)} concepts of {where}, {kept}"]
         if self.scores is not None:
             lines.append(f"classes: {MEANT[self.meaning]}")

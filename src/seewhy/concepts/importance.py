@@ -23,7 +23,7 @@ from seewhy.concepts.seen import Seen, seen_by
 from seewhy.concepts.solvers import weights_of
 from seewhy.draw import plain as aligned
 from seewhy.draw.concepts import palette
-from seewhy.errors import Failure, MethodError, PictureError, warn
+from seewhy.errors import Failure, MethodError, PictureError, TargetError, warn
 from seewhy.methods.perturbation_masks import Sobol
 from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.replay import replay
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 DESIGNS = 510  # tells this use of a picture's random numbers from others
 LEAST_SHARE = 0.4  # of a score, and importance speaks of it
+SAME = 1e-5  # of a score: two answers differ by rounding alone
 ALONE = 2  # questions about the concepts alone, the first of each picture
 MOST_ROWS = 64  # that run on at once on a CPU: more only leave its caches
 
@@ -83,9 +84,15 @@ class Importance(Result):
 
     @property
     def share(self) -> float:
-        """How much of the mean score the concepts rebuild: 0 is as much as nothing, 1 is all."""
-        whole, own = (float((each - self.emptied).mean()) for each in (self.scores, self.rebuilt))
-        return own / whole if whole else 1.0
+        """How much of the scores the concepts rebuild, 0..1, picture by picture.
+
+        1 minus how far the rebuilt scores are from the pictures' own, above or below, over how far
+        those of an empty layer are; 0 where the concepts come no nearer.
+        """
+        missed, whole = (
+            float((self.scores - each).abs().mean()) for each in (self.rebuilt, self.emptied)
+        )
+        return max(0.0, 1 - missed / whole) if whole else float(not missed)
 
     @property
     def order(self) -> list[int]:
@@ -95,11 +102,14 @@ class Importance(Result):
     @property
     def explained(self) -> str:
         """How much of the score the concepts stand for, in words."""
-        score, rebuilt = float(self.scores.mean()), float(self.rebuilt.mean())
+        score, rebuilt, emptied = (
+            float(each.mean()) for each in (self.scores, self.rebuilt, self.emptied)
+        )
         rest = "kept beside them" if self.residual else "left out"
         return (
-            f"mean score {score:.2f}; the concepts alone give {rebuilt:.2f}, {self.share:.0%} of "
-            f"it (importance is measured with the rest {rest})"
+            f"mean score {score:.2f}, {emptied:.2f} of an empty layer; the concepts alone give "
+            f"{rebuilt:.2f}, and rebuild {self.share:.0%} of what the layer adds (importance is "
+            f"measured with the rest {rest})"
         )
 
     def rows(self) -> list[dict[str, str]]:
@@ -230,8 +240,10 @@ def concept_importance(
         raise failures[0].error if failures else PictureError("there are no pictures")
     if failures:
         warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
+    measured = together(asked)
+    check_read(measured, names, found.layer)
     made = Importance(
-        **together(asked)._asdict(),
+        **measured._asdict(),
         targets=tuple(names),
         names=tuple(text.replace("\n", ", ") for text in found.legend()),
         sources=tuple(shown),
@@ -325,6 +337,11 @@ def measure(
 
 def scored(model: Model, target: TargetSpec) -> Any:
     """Return what makes the score of prepared pictures: each is asked for the same target."""
+    if isinstance(target, list | tuple):
+        raise TargetError(
+            f"{len(target)} targets came, and importance is for one, the same in all pictures: ask "
+            "for one after another"
+        )
     wanted = as_target(target)
 
     def score(prepared: Prepared) -> Score:
@@ -339,12 +356,26 @@ def named(targets: Sequence[str]) -> str:
     return ", ".join(each[:3]) + (", ..." if len(each) > 3 else "")
 
 
+def check_read(measured: Measured, targets: Sequence[str], layer: str) -> None:
+    """Raise MethodError where the score is the same whatever the concepts weigh."""
+    rebuilt, emptied, drops = measured.rebuilt, measured.emptied, measured.drops
+    largest = torch.stack([rebuilt - emptied, *drops.T]).abs().max()
+    if largest <= SAME * torch.stack([rebuilt, emptied]).abs().max():
+        raise MethodError(
+            f"the score of {named(targets)} is the same whatever the concepts weigh at {layer!r}: "
+            "nothing reads the layer's places after it (as where a class token alone is read), or "
+            "the concepts are nowhere in these pictures; name an earlier layer"
+        )
+
+
 def check_share(made: Importance, advice: str) -> None:
     """Warn where the concepts do not stand for the score that they are asked about."""
     if made.share < LEAST_SHARE:
         warn(
-            f"the concepts rebuild {made.share:.0%} of the score of {named(made.targets)}: what it "
-            f"depends on is not among them; try {advice}"
+            f"the concepts rebuild {made.share:.0%} of the score of {named(made.targets)} (alone "
+            f"they give {float(made.rebuilt.mean()):.2f}, the pictures "
+            f"{float(made.scores.mean()):.2f}, an empty layer {float(made.emptied.mean()):.2f}): "
+            f"what it depends on is not among them; try {advice}"
         )
 
 

@@ -50,11 +50,11 @@ def of_factorization(found: Factorization, meant: str) -> Page:
     ]
     kept = f"{len(found)} concepts explain {1 - found.error**2:.0%} of what {found.layer} holds"
     first = (
-        f"{found.model} looked at {_counted(found.shown)}, and {kept}. Each has a colour, and a "
-        "place has that of the concept which is strongest there, each measured by its own largest "
-        f"value. {POINT}"
+        f"{found.model} looked at {_counted(found.shown, found.looked)}, and {kept}. Each has a "
+        "colour, and a place has that of the concept which is strongest there, each measured by "
+        f"its own largest value. {POINT}"
     )
-    said = [first + _more(found.shown)]
+    said = [first + _more(found.shown, found.looked)]
     if found.scores is not None:
         said.append(f"Beside each are the classes that it speaks for ({meant}).")
     curve = []
@@ -80,7 +80,7 @@ def of_factorization(found: Factorization, meant: str) -> Page:
         ("classes by", found.meaning or "none"),
     ]
     return Page(
-        f"What {found.model} sees in {_counted(found.shown, some=True)}",
+        f"What {found.model} sees in {_counted(found.shown, found.looked, some=True)}",
         said,
         tables=_left_out(found.failures),
         facts=_facts(found, facts),
@@ -141,10 +141,9 @@ def of_tcav(found: TCAV) -> Page:
         )
         for test, row, real in zip(found.tests, found.rows(), found.significant, strict=True)
     ]
-    sets = len(found.tests[0].scores)
     words = (
-        f"A dot is the vector of one of {sets} sets of {found.size} examples: the share of the "
-        "class's pictures whose score grows along it. The bar is their mean; a half, in the "
+        f"A dot is the vector of one of {found.sets} sets of {found.size} examples: the share of "
+        "the class's pictures whose score grows along it. The bar is their mean; a half, in the "
         "middle, says nothing. Grey: not told from chance."
     )
     told = [name for name, real in zip(rows, found.significant, strict=True) if real]
@@ -159,7 +158,7 @@ def of_tcav(found: TCAV) -> Page:
     columns = tuple(found.rows()[0])
     table = Table(columns, [[row[name] for name in columns] for row in found.rows()], "The tests")
     facts = [
-        ("sets", f"{sets} of {found.size} examples"),
+        ("sets", f"{found.sets} of {found.size} examples"),
         ("sets share examples", "no" if found.disjoint else "yes"),
         ("classifier", found.classifier),
         ("pictures of the class", ", ".join(sorted({str(each.pictures) for each in found.tests}))),
@@ -170,7 +169,7 @@ def of_tcav(found: TCAV) -> Page:
     return Page(
         title if len(title) < 90 else f"Which concepts does {found.model} use?",
         [said],
-        tables=[replace(table, below=True)],
+        tables=[replace(table, below=True), *_left_out(found.failures)],
         facts=_facts(found, facts),
         blocks=[Rows(rows, "The scores", [words], ("0: always against", "always for: 1"))],
     )
@@ -189,14 +188,16 @@ def _laid(shown: Shown, maps: Tensor) -> NDArray[np.floating]:
     return laid
 
 
-def _counted(shown: Sequence[Shown], *, some: bool = False) -> str:
-    if len(shown) == 1:
+def _counted(shown: Sequence[Shown], looked: int, *, some: bool = False) -> str:
+    count = max(len(shown), looked)
+    if count == 1:
         return shown[0].name
-    return f"{len(shown)} pictures" if some else f"{len(shown)} pictures together"
+    return f"{count} pictures" if some else f"{count} pictures together"
 
 
-def _more(shown: Sequence[Shown]) -> str:
-    return f" The first {MOST} pictures are shown." if len(shown) > MOST else ""
+def _more(shown: Sequence[Shown], looked: int = 0) -> str:
+    count, laid = max(len(shown), looked), min(len(shown), MOST)
+    return f" The first {laid} of {count} pictures are shown." if laid < count else ""
 
 
 def _short(score: float) -> str:

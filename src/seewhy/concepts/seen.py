@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from seewhy.concepts.finite import check_finite
 from seewhy.errors import Failure, NoSpaceError
 from seewhy.model.layers import Layer, LayerSpec
 from seewhy.model.prepare import batched
@@ -60,6 +62,8 @@ def seen_by(
 
     pictures: as for `explain`, or an iterator that gives them one by one. scored: what is asked of
     them, which is bound in the same forward. The model is held by the caller.
+
+    Raises NoSpaceError for a layer without places, NoAnswerError where it gives NaN or infinity.
     """
     done = 0
     for group, total in read_stream(model, pictures, others, batch_of(model, None, run)):
@@ -67,7 +71,11 @@ def seen_by(
             yield group
             done += 1
         else:
-            yield _seen(model, group, layer, scored)
+            whole = model.at_home(batched([each.prepared for each in group]))
+            fit = model.rows_at_once(whole, run, gradient=False)
+            for rows in torch.arange(len(group)).split(fit):
+                some = [group[row] for row in rows.tolist()]
+                yield _seen(model, some, whole.rows(rows), layer, scored)
             done += len(group)
         run.report(done, max(done, total), "pictures")
 
@@ -75,10 +83,10 @@ def seen_by(
 def _seen(
     model: Model,
     group: list[Ready],
+    prepared: Prepared,
     layer: LayerSpec,
     scored: Callable[[Prepared], Score] | None,
 ) -> Seen:
-    prepared = model.at_home(batched([each.prepared for each in group]))
     where = model.layer(layer, prepared)
     score = scored(prepared) if scored else None
     recording = record(model, prepared, score, watch=[where])
@@ -88,4 +96,36 @@ def _seen(
             f"layer {str(where)!r} has no space, and concepts are found in places: name a layer "
             "with space, see model.layers()"
         )
+    check_finite(found, [each.name for each in group], f"layer {str(where)!r}")
     return Seen(group, prepared, where, found, recording.outcome.outputs, recording, score)
+
+
+class Sample:
+    """A random sample of the places of a stream of pictures, each as likely as any other.
+
+    size: how many at most; while there are fewer, it has all of them, in their order.
+    """
+
+    def __init__(self, size: int, draw: torch.Generator) -> None:
+        self._size, self._draw = size, draw
+        self._lots = torch.empty(0, dtype=torch.float64)
+        self._places: Tensor | None = None
+
+    @property
+    def places(self) -> Tensor:
+        """The sample as a matrix (P, C) in float32."""
+        return torch.empty(0, 0) if self._places is None else self._places
+
+    def add(self, seen: Seen) -> None:
+        """Take in what a layer made of pictures."""
+        new = seen.places
+        kept = new[:0].float() if self._places is None else self._places
+        # each place draws a lot, picture by picture, whatever the batches; the largest stay
+        count, each = len(seen.activations), len(new) // len(seen.activations)
+        own = [torch.rand(each, generator=self._draw, dtype=torch.float64) for _ in range(count)]
+        lots = torch.cat([self._lots, *own])
+        chosen = lots.topk(min(self._size, len(lots))).indices.sort().values
+        self._lots = lots[chosen]
+        old, fresh = chosen[chosen < len(kept)], chosen[chosen >= len(kept)] - len(kept)
+        stay, come = (rows.to(new.device) for rows in (old, fresh))
+        self._places = torch.cat([kept[stay], new[come].float()])

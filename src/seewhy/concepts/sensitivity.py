@@ -260,7 +260,9 @@ def _first_of_each(
             failures.append(group)
             continue
         prepared = model.at_home(batched([each.prepared for each in group]))
-        scores = class_scores(record(model, prepared).outcome)
+        parts = torch.arange(len(group)).split(model.rows_at_once(prepared, run, gradient=False))
+        told = [class_scores(record(model, prepared.rows(rows)).outcome) for rows in parts]
+        scores = torch.cat(told)
         for ready, number in zip(group, scores.argmax(1).tolist(), strict=True):
             if len(found) < most:
                 found.setdefault(number, ready)

@@ -4,12 +4,12 @@ Non-negative factorization by hierarchical alternating least squares (HALS; Cich
 several cheap sweeps for each product with V, which costs the most (Gillis & Glineur 2012), begun
 with the singular vectors (NNDSVD; Boutsidis & Gallopoulos 2008), and extrapolated from step to step
 (Ang & Gillis 2019). Where V has negative values H has them too, and W alone is non-negative
-(semi-NMF; Ding et al. 2010). Everything is batched: (B, P, C).
+(semi-NMF; Ding et al. 2010), unless they are rounding, less than 1e-6 of its largest magnitude, and
+taken for zero. Everything is batched: (B, P, C).
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -21,8 +21,7 @@ SWEEPS = 4  # of one factor for each
 SETTLED = 2e-6  # of the squared error: an iteration that takes away less is the last
 STEP, ON, BACK = 0.5, 1.05, 1.5  # how far beyond a step to go: at first, more each time, or back
 EXTRA, POWERS = 8, 2  # of the randomised singular value decomposition
-FORGET = 1.0  # how fast the first batches count less: 0 is never
-ONLINE_SWEEPS = 4
+ROUNDING = 1e-6  # of the largest magnitude: values so little below zero are zero
 TINY = 1e-12
 
 
@@ -39,7 +38,8 @@ def nmf(values: Tensor, parts: int, draw: torch.Generator, iterations: int = ITE
 
     draw: for the random start of the singular vectors.
     """
-    signed = bool((values < 0).any())
+    signed = bool(values.amin() < -ROUNDING * values.abs().amax())
+    values = values if signed else values.clamp(min=0)
     weights, vectors = _start(values, parts, draw, signed=signed)
     total = values.square().sum((1, 2)).double()
     error, further, best = total, STEP, (weights, vectors)
@@ -150,48 +150,6 @@ def singular(values: Tensor, parts: int, draw: torch.Generator) -> tuple[Tensor,
         basis = torch.linalg.qr(values @ torch.linalg.qr(values.mT @ basis).Q).Q
     inner, size, right = torch.linalg.svd(basis.mT @ values, full_matrices=False)
     return (basis @ inner)[..., :parts], size[:, :parts], right[:, :parts]
-
-
-class Online:
-    """Factorization of a stream: what is kept does not grow (Mairal et al. 2010).
-
-    Each batch is factorized with the vectors there are, and they are mended by what all batches
-    say, the earliest least: the products of W with itself and with V.
-    """
-
-    def __init__(self, parts: int, draw: torch.Generator) -> None:
-        self._parts, self._draw, self._batches = parts, draw, 0
-        self._gram = self._given = self.vectors = torch.empty(0)
-        self._total = self._missed = 0.0
-
-    def update(self, values: Tensor) -> None:
-        """Take in values (P, C)."""
-        batch = values[None]
-        if not self._batches:
-            self.vectors = nmf(batch, self._parts, self._draw).vectors
-            self._gram = batch.new_zeros(1, self._parts, self._parts)
-            self._given = torch.zeros_like(self.vectors)
-        weights, error = weights_of(batch, self.vectors)
-        self._batches += 1
-        total = float(values.square().sum())
-        self._total, self._missed = self._total + total, self._missed + float(error) ** 2 * total
-        keep = (1 - 1 / self._batches) ** FORGET
-        self._gram = keep * self._gram + weights.mT @ weights
-        self._given = keep * self._given + weights.mT @ batch
-        signed = bool((self._given < 0).any())
-        if signed:
-            self.vectors = _least_squares(self._gram, self._given)
-        else:
-            self.vectors = sweep(self.vectors, self._given, self._gram, ONLINE_SWEEPS)
-        length = self.vectors.norm(dim=2).clamp(min=TINY)
-        self.vectors = self.vectors / length[..., None]
-        self._gram = self._gram * length[:, :, None] * length[:, None]
-        self._given = self._given * length[..., None]
-
-    @property
-    def error(self) -> float:
-        """The error of all batches, each when it came."""
-        return math.sqrt(self._missed / max(self._total, TINY))
 
 
 def pca(values: Tensor, parts: int, draw: torch.Generator) -> Factors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -20,6 +20,7 @@ from seewhy.concepts.factorization import (
     check,
     check_size,
     described,
+    values_of,
 )
 from seewhy.concepts.found import Factorization
 from seewhy.concepts.meaning import Head, How
@@ -28,7 +29,7 @@ from seewhy.concepts.seen import Seen, seen_by
 from seewhy.draw import Cell, panel
 from seewhy.draw.colors import RGB
 from seewhy.draw.concepts import concept_legend, concept_overlay, palette
-from seewhy.errors import Failure, MethodError, PictureError, warn
+from seewhy.errors import Failure, MethodError
 from seewhy.model.layers import LayerSpec
 from seewhy.result import Result
 from seewhy.run import Run, generator, is_number
@@ -223,7 +224,7 @@ class Sweep(Result):
 def sweep(
     model: Model,
     pictures: Any,
-    numbers: Sequence[int] = NUMBERS,
+    numbers: Iterable[int] = NUMBERS,
     *,
     layer: LayerSpec = None,
     head: Head | None = None,
@@ -237,12 +238,9 @@ def sweep(
 ) -> Sweep:
     """Take pictures apart into several numbers of concepts; see `seewhy.sweep`."""
     run, began = run or Run(), time.perf_counter()
-    for each in numbers:
-        check(each, solver, meaning, ())
-        if not is_number(each):
-            raise MethodError(f"numbers has {each!r}: give numbers, and see .knee for 'auto'")
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise MethodError(f"numbers are {numbers!r}: give one or more that differ, as (2, 4, 8)")
+    numbers = _distinct(numbers)
+    for number in numbers:
+        check(number, solver, meaning, top_k, ())
     with model.held(run):
         seen: list[Seen] = []
         failures: list[Failure] = []
@@ -251,24 +249,17 @@ def sweep(
                 failures.append(some)
             else:
                 seen.append(some)
-        if not seen:
-            raise failures[0].error if failures else PictureError("there are no pictures")
-        if failures:
-            warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
-        values = torch.cat([each.places for each in seen]).float()[None]
-        check_size(max(numbers), values)
+        values = values_of(seen, failures)
+        check_size(max(numbers), values.shape[2], values.shape[1])
         columns: list[Factorization] = []
-        for number in sorted(numbers):
+        for number in numbers:
             # each as `factorize` finds it by itself
             found = SOLVERS[solver](values, number, generator(run.seed, 0, CONCEPTS))
-            weights = found.weights[0].split([len(each.places) for each in seen])
-            error = float(found.error)
-            own = described(model, seen, found.vectors[0], weights, error, head, meaning, run)
             columns.append(
                 replace(
-                    own,
+                    described(model, seen, found, head, meaning, run),
                     solver=solver,
-                    top_k=top_k,
+                    top_k=int(top_k),
                     probabilities=probabilities,
                     failures=tuple(failures),
                 )
@@ -276,9 +267,20 @@ def sweep(
             run.report(len(columns), len(numbers), "factorizations")
         chosen = 0
         tried: Curve = ()
-        if curve and solver == "nmf":
-            chosen, tried = knee(values, generator(run.seed, 0, CONCEPTS))
+        if curve:
+            chosen, tried = knee(values, generator(run.seed, 0, CONCEPTS), SOLVERS[solver])
     return Sweep(tuple(columns), chosen, tried, time.perf_counter() - began)
+
+
+def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:
+    """The numbers in order; MethodError where they are none, or come twice."""
+    found = tuple(numbers) if isinstance(numbers, Iterable) else (numbers,)
+    for each in found:
+        if not is_number(each):
+            raise MethodError(f"numbers has {each!r}: give numbers, and see .knee for 'auto'")
+    if not found or len(set(found)) < len(found):
+        raise MethodError(f"numbers are {found!r}: give one or more that differ, as (2, 4, 8)")
+    return tuple(sorted(map(int, found)))
 
 
 def same(vectors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:

@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from PIL import Image
 from torch import Tensor
 
+from seewhy.concepts.finite import check_finite
 from seewhy.concepts.maps import MOST_SHOWN, ConceptMaps, reduced
 from seewhy.errors import Failure, NoSpaceError, PictureError, TargetError, warn
 from seewhy.methods import Method, as_method
@@ -69,15 +70,15 @@ def find(
         absence = False  # a magnitude is the same for the opposite question
     model = with_embeddings(model)
     sources = sources_of(pictures, model)
+    failures: list[Failure] = []
     with model.held(run):
-        known = [*_references(model, references, run), *_words(model, words)]
+        known = [*_references(model, references, run, failures), *_words(model, words)]
         if not known:
             raise PictureError("there is nothing to find: give references, or words")
         known = _apart(known)
-        asked, opposite, question = _questions(model, known, against, run)
+        asked, opposite, question = _questions(model, known, against, run, failures)
         targets = [*asked, *opposite] if absence else asked
         found: list[list[Explanation]] = []
-        failures: list[Failure] = []
         shown: list[Shown] = []
         for index, source in enumerate(sources):
             own = None if others is None else row_of(others, index, len(sources))
@@ -93,9 +94,9 @@ def find(
                 shown.append(_shown(found[-1][0], name))
             run.report(index + 1, len(sources), "pictures")
     if not found:
-        raise failures[0].error
+        raise failures[-1].error
     if failures:
-        warn(f"in {len(failures)} of the pictures nothing could be found: {failures[0]}")
+        warn(f"{len(failures)} of the pictures failed: {failures[0]}")
     count, first = len(known), found[0][0]
     return ConceptMaps(
         names=tuple(each.name for each in known),
@@ -121,29 +122,37 @@ def with_embeddings(model: Model) -> Model:
     return embedder(model) if model.labels is not None else model
 
 
-def embeddings(model: Model, pictures: Any, run: Run) -> tuple[Tensor, tuple[Image.Image, ...]]:
+def embeddings(
+    model: Model, pictures: Any, run: Run, failures: list[Failure]
+) -> tuple[Tensor, tuple[Image.Image, ...]]:
     """Return the embeddings (N, D) of pictures, and the first of them reduced.
 
-    The model is held by the caller. Raises the error of a picture that cannot be read.
+    failures: takes the pictures that cannot be read; where that is all, the last one is raised. The
+    model is held by the caller. Raises NoAnswerError where an embedding has NaN or infinity.
     """
     found: list[Tensor] = []
     shown: list[Image.Image] = []
     for group in read_each(model, sources_of(pictures, model), None, AT_ONCE):
         if isinstance(group, Failure):
-            raise group.error
+            failures.append(group)
+            continue
         prepared = model.at_home(batched([each.prepared for each in group]))
         at_once = model.rows_at_once(prepared, run, gradient=False)
         for rows in torch.arange(len(prepared)).split(at_once):
             main = record(model, prepared.rows(rows)).outcome.main
-            found.append(main.flatten(1).double().cpu())
+            own = main.flatten(1).double().cpu()
+            check_finite(own, [group[row].name for row in rows.tolist()], "the embedding")
+            found.append(own)
         for each in group[: max(0, MOST_SHOWN - len(shown))]:
             picture = Shown.of(each).picture
             if picture is not None:
                 shown.append(reduced(picture))
+    if not found:
+        raise failures[-1].error
     return torch.cat(found), tuple(shown)
 
 
-def _references(model: Model, given: Any, run: Run) -> list[Reference]:
+def _references(model: Model, given: Any, run: Run, failures: list[Failure]) -> list[Reference]:
     """The references, each with its direction."""
     if isinstance(given, Mapping):
         pairs: list[tuple[str | None, Any]] = [(str(key), each) for key, each in given.items()]
@@ -157,7 +166,7 @@ def _references(model: Model, given: Any, run: Run) -> list[Reference]:
         called = name or _called(each, number)
         if vectors is None:
             try:
-                vectors, pictures = embeddings(model, each, run)
+                vectors, pictures = embeddings(model, each, run, failures)
             except PictureError as error:
                 raise PictureError(f"reference {called!r}: {error}") from error
         found.append(Reference(called, _mean(vectors), pictures))
@@ -183,7 +192,11 @@ def _words(model: Model, words: str | Sequence[str]) -> list[Reference]:
 
 
 def _questions(
-    model: Model, known: Sequence[Reference], against: Any, run: Run
+    model: Model,
+    known: Sequence[Reference],
+    against: Any,
+    run: Run,
+    failures: list[Failure],
 ) -> tuple[list[Similarity], list[Similarity], str]:
     """The targets of presence and of absence, and what they ask in words."""
     names = [each.name for each in known]
@@ -199,7 +212,7 @@ def _questions(
             said = "more like the reference than the others are"
     elif against is not None:
         what = _as_vectors(against)
-        what = embeddings(model, against, run)[0] if what is None else what
+        what = embeddings(model, against, run, failures)[0] if what is None else what
         rest = [_mean(what)[None]] * len(known)
         said = "more like the reference than what it is held against"
     if against is None:

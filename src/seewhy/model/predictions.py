@@ -92,7 +92,7 @@ def predictions(scores: Tensor, labels: Labels | None, top: int = 5) -> Predicti
     return Predictions(rows)
 
 
-def name_of(number: int, labels: Labels | None) -> str:
+def name_of(number: int, labels: Sequence[str] | None) -> str:
     """Return the name of a class, its number where there is no name."""
     if labels is not None and number < len(labels):
         return str(labels[number])

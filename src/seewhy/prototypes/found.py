@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.draw import Cell, panel
-from seewhy.errors import PictureError
+from seewhy.errors import Failure, PictureError
 from seewhy.prototypes.image import side_of
 from seewhy.result import Result
 
@@ -31,7 +31,8 @@ class Prototype(Result):
     steps: (T,) after how many steps. losses: (S, N), minus the objective at each step, of what the
     network saw there; loss: (N,) of the pictures as they are. predictions: the most probable class
     of each picture and its probability, empty without classes. interrupted: whether the work was
-    stopped, and these are the best until then. settings: how they were made.
+    stopped, and these are the best until then. settings: how they were made. failures: pictures for
+    the means that could not be read.
     """
 
     inputs: Tensor
@@ -50,6 +51,7 @@ class Prototype(Result):
     model: str = "model"
     weights: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
 
     kind = "prototype"
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.errors import MethodError
+from seewhy.errors import MethodError, PictureError
 from seewhy.model.model import is_model_input
+from seewhy.run import generator
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -26,6 +28,8 @@ COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
 EDGE = 1e-3  # how near to black and white a sigmoid starts: at 0 and 1 it could not begin
 EVEN = 0.02  # what a preprocessing may differ from a straight line, of its whole range
+NO_WAVE = 1e-6  # of the largest magnitude
+PHASES = 602  # tells this use of random numbers from others
 PROBE = 224  # side of the plain pictures that tell what a preprocessing does to colours
 
 
@@ -204,9 +208,14 @@ class MACO:
         return cls(_waves(_unmixed(values) if values.shape[1] == 3 else values).abs().mean(0))
 
     def begin(self, pictures: Tensor, *, known: bool) -> Tensor:
-        """Return the phases (N, C, *frequencies) of the pictures."""
+        """Return the phases (N, C, *frequencies) of the pictures, of noise where no wave is."""
         values = pictures.clamp(EDGE, 1 - EDGE).logit() if known else pictures
-        return _waves(_unmixed(values) if values.shape[1] == 3 else values).angle()
+        waves = _waves(_unmixed(values) if values.shape[1] == 3 else values)
+        size = waves.abs()
+        absent = size <= NO_WAVE * size.flatten(1).amax(1).reshape(-1, *[1] * (size.ndim - 1))
+        # all phases alike would be a single point
+        noise = torch.randn(values.shape[1:], generator=generator(0, 0, PHASES))
+        return torch.where(absent, _waves(noise[None].to(values)).angle(), waves.angle())
 
     def pictures(self, numbers: Tensor, space: tuple[int, ...], *, known: bool) -> Tensor:
         """Return pictures of these phases: each of mean 0 and deviation 1, then colours."""
@@ -259,11 +268,18 @@ def as_parametrisation(spec: Any, shape: tuple[int, ...]) -> Parametrisation:
 def beginning(start: Any, model: Model) -> Prepared | None:
     """Return the pictures to begin with as model input; None for "zeros" and "noise".
 
-    Raises MethodError for another word.
+    Raises MethodError for another word, and PictureError for a file that is no picture.
     """
-    if start is None or start in ("zeros", "noise") if isinstance(start, str | None) else False:
+    if start is None or (isinstance(start, str) and start in ("zeros", "noise")):
         return None
-    return model.prepare(start)
+    try:
+        return model.prepare(start)
+    except PictureError as error:
+        if isinstance(start, str) and not Path(start).expanduser().exists():
+            raise MethodError(
+                f"start is {start!r}: give 'zeros', 'noise', or pictures ({error})"
+            ) from error
+        raise
 
 
 def _axes(space: tuple[int, ...]) -> tuple[int, ...]:

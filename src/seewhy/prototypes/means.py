@@ -36,19 +36,32 @@ def class_means(
     number of pictures. Raises PictureError where the inputs differ in shape, TargetError where
     there is not a class for each.
     """
-    run = run or Run()
+    return means_of(model, pictures, classes, others, run or Run(), [])
+
+
+def means_of(
+    model: Model,
+    pictures: Any,
+    classes: Sequence[int | str] | None,
+    others: dict[str, Any] | None,
+    run: Run,
+    failures: list[Failure],
+) -> Tensor:
+    """Return the mean of each class's pictures, and put what cannot be read into `failures`."""
     sources = sources_of(pictures, model)
     if classes is not None and len(classes) != len(sources):
         raise TargetError(f"{len(classes)} classes for {len(sources)} pictures: give one for each")
     sums, counts = torch.empty(0), torch.empty(0)
-    failures: list[Failure] = []
     with model.held(run), torch.no_grad():
         for group in read_each(model, sources, others, AT_ONCE):
             if isinstance(group, Failure):
                 failures.append(group)
                 continue
             prepared = model.at_home(batched([each.prepared for each in group]))
-            scores = class_scores(record(model, prepared).outcome).detach()
+            at_once = model.rows_at_once(prepared, run, gradient=False)
+            parts = torch.arange(len(prepared)).split(at_once)
+            told = [class_scores(record(model, prepared.rows(rows)).outcome) for rows in parts]
+            scores = torch.cat(told).detach()
             if classes is None:
                 own = scores.argmax(1).cpu()
             else:

@@ -83,8 +83,12 @@ def prototype(
         score = Score([targets[id(one)] for one in rows], model, prepared).bind(model, prepared)
         draws = _draws(score.names, run.seed, SEE)
         pictures = units.to_picture(prepared.tensor)
+        noise = _noise(pictures, _draws(score.names, run.seed, BEGIN))
         if where == "noise":
-            pictures = _noise(pictures, units, _draws(score.names, run.seed, BEGIN))
+            pictures = units.middle + noise
+        elif each > 1:  # those of one target would stay alike, had they begun alike
+            again = (torch.arange(len(rows)) % each > 0).to(noise)
+            pictures = pictures + torch.einsum("n,n...->n...", again, noise)
         climb = _Climb(model, prepared, score, rows, units, how, tuple(transforms), draws, run)
         climb.begin(pictures)
         climb.go(steps, rate, frames)
@@ -114,6 +118,7 @@ def prototype(
         model=model.name,
         weights=model.fingerprint(),
         versions=versions(),
+        failures=tuple(goal.failures),
     )
 
 
@@ -312,6 +317,6 @@ def _draws(names: Sequence[str], seed: int, stream: int) -> list[torch.Generator
     return found
 
 
-def _noise(like: Tensor, units: Units, draws: Sequence[torch.Generator]) -> Tensor:
-    rows = [torch.randn(units.shape, generator=draw) for draw in draws]
-    return units.middle + NOISE * torch.stack(rows).to(like)
+def _noise(like: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
+    rows = [torch.randn(like.shape[1:], generator=draw) for draw in draws]
+    return NOISE * torch.stack(rows).to(like)

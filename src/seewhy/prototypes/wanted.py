@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from seewhy.errors import MethodError, TargetError
+from seewhy.errors import Failure, MethodError, TargetError
 from seewhy.model.model import is_model_input
 from seewhy.model.prepare import Prepared
 from seewhy.model.tape.record import record
 from seewhy.model.tape.trees import select_rows
 from seewhy.prototypes.image import Units
-from seewhy.prototypes.means import class_means
+from seewhy.prototypes.means import means_of
 from seewhy.prototypes.objective import Distance, Objective, is_class, likely, objective
 from seewhy.run import Run
 from seewhy.targets.classes import Class, class_number, class_scores
@@ -31,11 +31,15 @@ MOST_CLASSES = 100  # that are taken where none is named
 
 @dataclass(frozen=True)
 class Wanted:
-    """An objective for each target; near: whether a mean was given, and like: model input, then."""
+    """An objective for each target; near: whether a mean was given, and like: model input, then.
+
+    failures: pictures for the means that could not be read.
+    """
 
     objectives: list[Objective]
     near: bool
     like: Tensor | None
+    failures: list[Failure] = field(default_factory=list)
 
 
 def wanted(
@@ -62,13 +66,14 @@ def wanted(
     if not distance >= 0:
         raise MethodError(f"distance is {distance!r}: give a weight from 0")
     goals = [likely(spec) for spec in specs]
-    points = _points(model, goals, mean, classes, others, run)
+    failures: list[Failure] = []
+    points = _points(model, goals, mean, classes, others, run, failures)
     near_them = [
         goal - distance * objective(Distance(point))
         for goal, point in zip(goals, points, strict=True)
     ]
     like = points[0][None] if isinstance(points[0], Tensor) else None
-    return Wanted(near_them, near=True, like=like)
+    return Wanted(near_them, near=True, like=like, failures=failures)
 
 
 def rows_of(
@@ -96,6 +101,7 @@ def _points(
     classes: Sequence[int | str] | None,
     others: dict[str, Any] | None,
     run: Run,
+    failures: list[Failure],
 ) -> list[Any]:
     """The mean of each target: model input of one picture, or a number."""
     if isinstance(mean, int | float) and not isinstance(mean, bool):
@@ -111,7 +117,7 @@ def _points(
             )
         points = list(given.expand(len(goals), *given.shape[1:]))
     else:
-        means = class_means(model, mean, classes, others=others, run=run)
+        means = means_of(model, mean, classes, others, run, failures)
         points = [means[_number(goal, means, model)] for goal in goals]
     for goal, point in zip(goals, points, strict=True):
         if not bool(torch.isfinite(point).all()):
