@@ -1,6 +1,5 @@
 """What concepts speak for: the three ways of asking, and where each of them does not apply."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
