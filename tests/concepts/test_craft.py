@@ -8,6 +8,7 @@ from torch import nn
 
 import seewhy as sw
 from seewhy.concepts.craft_crops import _boxes
+from seewhy.concepts.importance import Importance, check_share
 from seewhy.data.world import PARTS, generate
 from seewhy.errors import CancelledError, MethodError, NoSpaceError, SeewhyWarning
 from seewhy.model.tape.passes import counted
@@ -83,6 +84,30 @@ def test_concepts_that_do_not_make_the_score_are_warned_of():
     with pytest.warns(SeewhyWarning, match=r"rebuild .*larger crop"):
         made = sw.craft("demo/shortcut", list(scenes.pictures), "disk", crop=0.7, designs=4)
     assert made.importance.share < 0.4
+
+
+@pytest.mark.parametrize(
+    ("scores", "rebuilt", "emptied", "share"),
+    [
+        ([2, 4], [2, 4], [0, 0], 1),
+        ([2, 4], [1, 3], [0, 0], 2 / 3),
+        ([2, 4], [3, 5], [0, 0], 2 / 3),  # too much is as far off as too little
+        ([2, 4], [4, 2], [0, 0], 1 / 3),  # the same in the mean, and not in the pictures
+        ([1.2, 1.1], [9, 8], [0.9, 0.8], 0),
+        ([1, 1], [1, 1], [1, 1], 1),
+        ([1, 1], [2, 1], [1, 1], 0),
+    ],
+)
+def test_the_share_is_of_what_an_empty_layer_misses(scores, rebuilt, emptied, share):
+    asked = (torch.tensor(each, dtype=torch.float64) for each in (scores, rebuilt, emptied))
+    nothing = torch.zeros(2, 1, dtype=torch.float64)
+    made = Importance(nothing, nothing, *asked, targets=("disk",) * 2, names=("one",))
+    assert made.share == pytest.approx(share)
+    if share < 0.4:
+        with pytest.warns(SeewhyWarning, match="not among them"):
+            check_share(made, "more concepts")
+    else:
+        check_share(made, "more concepts")
 
 
 def test_a_linear_score_has_the_indices_of_a_sum(model, found, world):
@@ -167,6 +192,35 @@ def test_concepts_come_in_the_order_of_their_importance(triangles):
     torch.testing.assert_close(triangles.importance.mean, triangles.bank.total)
     assert triangles.crops == 24 * 4
     assert len(triangles) == len(triangles.bank.crops) == 10
+
+
+def test_no_more_runs_at_once_than_fits_into_memory(world):
+    model, pictures = sw.load("demo"), list(of_class(world, 0, 6).pictures)
+    how = {"crop": 0.7, "designs": 2, "mixed": 0}
+    whole = sw.craft(model, pictures, 0, 2, **how)
+    ran = []
+    hook = model.module.register_forward_pre_hook(lambda _, given: ran.append(len(given[0])))
+    small = sw.craft(model, pictures, 0, 2, memory=1, **how)
+    for meaning in ("head", "replay", "removal"):
+        sw.factorize(model, pictures, 2, memory=1, meaning=meaning)
+    hook.remove()
+    assert set(ran) == {1}
+    for one, other in ((small.bank, whole.bank), (small.bank.parts[0], whole.bank.parts[0])):
+        torch.testing.assert_close(one.total, other.total, atol=0.01, rtol=0.01)
+
+
+def test_what_could_not_be_read_is_kept(model, world, tmp_path):
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"nothing")
+    pictures = [*map(Image.fromarray, world.pictures[:2]), str(damaged)]
+    with pytest.warns(SeewhyWarning, match="could not be read"):
+        made = sw.craft(model, pictures, 0, 2, designs=2, crop=1.0, recursive=False)
+    with pytest.warns(SeewhyWarning, match="could not be read"):
+        found = sw.factorize(model, pictures, 2)
+    for each, ending in ((made, "npz"), (found, "json"), (made.concepts, "npz")):
+        again = sw.read(each.save(tmp_path / f"{each.kind}.{ending}"))
+        assert [failure.source for failure in again.failures] == [str(damaged)]
+        assert str(again.failures[0]) == str(each.failures[0])
 
 
 def test_a_mixed_concept_is_taken_apart_at_the_layer_before(triangles):

@@ -226,6 +226,12 @@ def test_more_concepts_explain_more_and_are_ordered(swept, model, world):
     assert (turned.knee, turned.curve) == (0, ())
 
 
+def test_numbers_come_as_any_numbers(model, world):
+    for numbers in ((each for each in (4, 2)), np.array([2, 4])):
+        found = sw.sweep(model, list(world.pictures[:3]), numbers, curve=False)
+        assert found.numbers == (2, 4)
+
+
 def test_activations_are_recorded_once_whatever_the_numbers(model, world):
     def forwards(numbers):
         calls = []
@@ -291,6 +297,8 @@ def test_what_makes_no_sweep_is_said(model, world):
             sw.sweep(model, pictures, wrong)
     with pytest.raises(MethodError, match="from 1"):
         sw.sweep(model, pictures, (0, 2))
+    with pytest.raises(MethodError, match="top_k"):
+        sw.sweep(model, pictures, (2, 3), top_k=-1)
     with pytest.raises(MethodError, match="at most 96"):
         sw.sweep(model, pictures, (2, 500))
     with pytest.raises(NoSpaceError, match="has no space"):

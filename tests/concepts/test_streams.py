@@ -48,6 +48,35 @@ def test_it_says_how_many_pictures_it_looked_at(demo, world):
     assert len(streamed.largest) == 3
 
 
+def test_what_was_seen_of_a_stream_is_kept_where_it_is_not_shown(demo, world, tmp_path):
+    """Sorted by class, the first pictures lack most of the concepts: they are not their measure."""
+    order = np.argsort(world.labels, kind="stable")
+    streamed = sw.factorize(demo, iter([world.pictures[place] for place in order]), 8)
+    shown = torch.stack([each.flatten(1).amax(1) for each in streamed.maps]).amax(0)
+    assert float((shown / torch.tensor(streamed.largest)).min()) < 0.5
+    assert all(streamed.tops(concept) for concept in range(8))
+    again = sw.read(streamed.save(tmp_path / "streamed.npz"))
+    assert (again.looked, again.largest) == (120, streamed.largest)
+    assert torch.equal(again.scaled(3), streamed.scaled(3))
+    assert "The first 16 of 120 pictures are shown" in str(again.page())
+
+
+def test_memory_bounds_how_many_pictures_run_at_once(demo, world):
+    def largest(memory):
+        rows = []
+        handle = demo.module.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+        try:
+            head = demo.module.head
+            found = sw.factorize(demo, list(world.pictures[:6]), 3, head=head, memory=memory)
+        finally:
+            handle.remove()
+        return max(rows), found
+
+    (most, whole), (least, single) = largest(None), largest(1)
+    assert (most, least) == (6, 1)
+    torch.testing.assert_close(single.error, whole.error, rtol=1e-3, atol=0)
+
+
 def test_the_number_may_be_found_in_a_stream(demo, world):
     assert 2 <= len(sw.factorize(demo, iter(list(world.pictures[:20])), "auto")) <= 14
 

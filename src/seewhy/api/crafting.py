@@ -61,8 +61,10 @@ def craft(
     by 1 minus the mean cosine. The importance of a part is for the concept, in its crops, not for
     the class. The rest is as for `Run`.
 
-    Raises MethodError for settings without sense, NoSpaceError for a layer without places or inputs
-    that are no pictures. Fel et al. 2023, whose maps come from implicit differentiation instead.
+    Raises MethodError for settings without sense, and where the score is the same whatever the
+    concepts weigh (as where a class token alone is read after the layer); NoSpaceError for a layer
+    without places or inputs that are no pictures. Fel et al. 2023, whose maps come from implicit
+    differentiation instead.
 
     >>> pictures = [Image.effect_noise((64, 64), each) for each in (20, 40, 60)]
     >>> found = craft("demo", pictures, "disk", 4, crop=0.7, designs=4)
@@ -93,14 +95,18 @@ def concept_importance(
 ) -> Importance:
     """Measure how much a score depends on each concept of a factorization.
 
-    pictures, target: as for `explain`. In each picture the concepts' weights are found anew (of
-    given vectors, not negative; of principal components by projection), scaled by numbers in 0..1,
-    and the network is run on from the layer: total Sobol indices (Jansen's estimator, `designs` x
-    (k + 2) replays and two forwards a picture), and what the score loses where one concept
-    is removed. residual: False starts from what the concepts rebuild of the activations alone (as
-    Fel et al. 2023), True keeps what they leave out. The rest is as for `Run`.
+    pictures: as for `explain`; target: one, asked of all of them. In each picture the concepts'
+    weights are found anew (of given vectors, not negative; of principal components by projection),
+    scaled by numbers in 0..1, and the network is run on from the layer: total Sobol indices
+    (Jansen's estimator, `designs` x (k + 2) replays and two forwards a picture), and what the score
+    loses where one concept is removed. residual: False starts from what the concepts rebuild of
+    the activations alone (as Fel et al. 2023), True keeps what they leave out. The rest is as for
+    `Run`.
 
-    Raises MethodError for concepts of another model, LayerError where nothing can be replayed.
+    `share` is how much of the scores the concepts alone rebuild, with a warning below 0.4.
+
+    Raises MethodError for concepts of another model, and where the score is the same whatever they
+    weigh; TargetError for several targets, LayerError where nothing can be replayed.
 
     >>> pictures = [Image.effect_noise((64, 64), each) for each in (20, 60)]
     >>> found = sw.factorize("demo", pictures, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from seewhy.api.models import ModelSpec, as_model
@@ -64,7 +64,7 @@ def sensitivity(
 def sweep(
     model: ModelSpec,
     pictures: Any,
-    numbers: Sequence[int] = NUMBERS,
+    numbers: Iterable[int] = NUMBERS,
     *,
     layer: LayerSpec = None,
     head: Head | None = None,
@@ -86,8 +86,8 @@ def sweep(
     The layer's activations are recorded once, and kept: memory grows with the pictures. Each column
     of the panel is what `factorize` finds for that number. A concept keeps its colour from column
     to column where its vector stays (best pairs, of a cosine of at least .8). numbers: of concepts,
-    all different. curve: find the knee of the error too, as `concepts="auto"` does, by "nmf"; it
-    takes much longer than the columns. The rest is as for `factorize`.
+    all different. curve: find the knee of the error too, as `concepts="auto"` does; it takes
+    much longer than the columns. The rest is as for `factorize`.
 
     Raises MethodError for settings without sense, NoSpaceError for a layer without places.
 

@@ -91,6 +91,7 @@ class Craft(Result):
             model=own.model,
             weights=own.weights,
             versions=own.versions,
+            failures=self.failures,
         )
 
     @property

@@ -248,6 +248,7 @@ class Factorization(Result):
         plain = (
             "error", "meaning", "labels", "names", "layer", "solver", "top_k", "probabilities",
             "curve", "seed", "seconds", "model", "weights", "versions",
+            "looked", "largest",
         )  # fmt: skip
         data = {name: getattr(self, name) for name in plain}
         data["shown"] = shown
@@ -259,6 +260,7 @@ class Factorization(Result):
         shown = unpacked(arrays, data.pop("shown"))
         maps = [torch.from_numpy(arrays[f"maps{number}"]) for number in range(len(shown))]
         data["labels"], data["names"] = tuple(data["labels"]), tuple(data["names"])
+        data["largest"] = tuple(data.get("largest", ()))
         data["curve"] = tuple(tuple(each) for each in data["curve"])
         scores = torch.from_numpy(arrays["scores"]) if "scores" in arrays else None
         return cls(
