@@ -75,7 +75,7 @@ class SeewhyWarning(UserWarning):
 
 def warn(message: str) -> None:
     """Give a SeewhyWarning at the line outside this package that led to it."""
-    here, depth = str(Path(__file__).parent), 1
+    here, depth = str(Path(__file__).parent), 2  # 1 would be this function
     frame = sys._getframe(1)  # noqa: SLF001 - warnings itself finds lines this way
     while frame.f_back is not None and (
         frame.f_code.co_filename.startswith(here) or "contextlib" in frame.f_code.co_filename
