@@ -27,8 +27,6 @@ from seewhy.targets import Score
 if TYPE_CHECKING:
     from seewhy.model.model import Model
 
-MOST_ROWS = 64  # that run at once on a CPU: more only leave its caches
-
 
 @dataclass(frozen=True)
 class Crops:
@@ -173,8 +171,6 @@ def _looked_at(
 ) -> Iterator[tuple[int, list[Tensor]]]:
     """Yield for some crops at a time what each layer makes of them, (m, C), and their count."""
     at_once = model.rows_at_once(seen.prepared, run, gradient=False)
-    if seen.prepared.tensor.device.type == "cpu":
-        at_once = min(at_once, MOST_ROWS)
 
     def look(start: int, stop: int) -> list[Tensor]:
         crops = _enlarged(seen, rows[start:stop], boxes[start:stop])

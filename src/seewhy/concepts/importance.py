@@ -39,7 +39,6 @@ DESIGNS = 510  # tells this use of a picture's random numbers from others
 LEAST_SHARE = 0.4  # of a score, and importance speaks of it
 SAME = 1e-5  # of a score: two answers differ by rounding alone
 ALONE = 2  # questions about the concepts alone, the first of each picture
-MOST_ROWS = 64  # that run on at once on a CPU: more only leave its caches
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,8 +300,6 @@ def measure(
     weights, shares = maps.flatten(2), masks.to(maps)
     rest = seen.activations.flatten(2).to(maps) - vectors.mT @ weights if residual else None
     at_once = model.rows_at_once(seen.prepared, run, gradient=False)
-    if device.type == "cpu":
-        at_once = min(at_once, MOST_ROWS)
 
     def answer(start: int, stop: int) -> Tensor:
         number = torch.arange(start, stop)

@@ -22,7 +22,7 @@ from seewhy.methods.cam import (
 )
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
-from seewhy.model.tape.ask import MOST_ROWS, ask, first_rows
+from seewhy.model.tape.ask import ask, first_rows
 from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import Recording, record
 from seewhy.model.tape.replay import replay
@@ -84,7 +84,6 @@ class AblationCAM(LayerMaps):
             torch.tensor([row in followers for row in work[:, 0].tolist()], dtype=torch.bool)
         ]
         at_once = recording.model.rows_at_once(recording.prepared, run, gradient=False)
-        at_once = min(at_once, MOST_ROWS) if activations.device.type == "cpu" else at_once
 
         def lose(start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
             rows, channels = work[start:stop].T

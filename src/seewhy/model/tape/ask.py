@@ -30,8 +30,7 @@ Change = Callable[[Tensor, Tensor], Tensor]
 They are made anew each time: the network may write into them.
 """
 
-MOST_ROWS = 64  # at once on a CPU: more only leave its caches,
-CACHED = 48 << 20  # unless they are small: bytes at work, measured with two convolutions at 28 px
+HURRIED = 64  # rows at once on a CPU, where the work may be stopped between two parts
 
 
 class Question(Protocol):
@@ -82,13 +81,10 @@ def ask(
     listed = [counts] * len(prepared) if isinstance(counts, int) else list(counts)
     followers = {row: [i for i, each in enumerate(first) if each == row] for row in first}
     order = sorted((change, row) for row in followers for change in range(listed[row]))
-    device, form = prepared.tensor.device, model.findings.layout(prepared)
+    form = model.findings.layout(prepared)
     at_once = model.rows_at_once(prepared, run, gradient=False)
-    if device.type == "cpu":
-        row = max(1, model.findings.bytes_per_row(prepared, gradient=False))
-        hurried = seconds is not None or run.cancel is not None
-        many = MOST_ROWS if hurried else CACHED // row
-        at_once = min(at_once, max(MOST_ROWS, many))
+    if prepared.tensor.device.type == "cpu" and (seconds is not None or run.cancel is not None):
+        at_once = min(at_once, HURRIED)
     needed = sum(change < least for change, _ in order)
     fast = None if score.layers else model.findings.compiled(prepared, run)
 
