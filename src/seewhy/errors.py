@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,17 @@ class Failure:
 
 class SeewhyWarning(UserWarning):
     """Something a reader of the answer has to know, named with what to do about it."""
+
+
+def tell_of(failures: Sequence[Failure], *, left: bool, what: str = "could not be read") -> None:
+    """Raise the last failure's error where no picture is left beside them, else warn of them.
+
+    Raises PictureError where there was no picture at all.
+    """
+    if not left:
+        raise failures[-1].error if failures else PictureError("there are no pictures: give some")
+    if failures:
+        warn(f"{len(failures)} of the pictures {what}: {failures[0]}")
 
 
 def warn(message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -124,7 +124,11 @@ class Summary:
         Returns its path. Raises SaveError for other endings and paths that cannot be written.
         """
         path = Path(path).expanduser()
-        ways = (lambda: self.svg(depth), self.markdown, lambda: f"{self}\n")
+        ways: tuple[Callable[[], str], ...] = (
+            lambda: self.svg(depth),
+            self.markdown,
+            lambda: f"{self}\n",
+        )
         for ending, way in zip(FILES, ways, strict=True):
             if path.suffix.lower() == ending:
                 return write_whole(path, way().encode())

@@ -19,7 +19,7 @@ from seewhy.concepts.cav_results import TCAV, ConceptVector, Sensitivity
 from seewhy.concepts.classifiers import Classifier, accuracy, classifier_of
 from seewhy.concepts.finite import check_finite
 from seewhy.concepts.maps import ConceptMaps, reduced
-from seewhy.errors import Failure, MethodError, NoSpaceError, PictureError, warn
+from seewhy.errors import Failure, MethodError, NoSpaceError, PictureError, tell_of, warn
 from seewhy.model.layers import Layer, LayerSpec
 from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import read_each, sources_of
@@ -54,7 +54,7 @@ def concept_vector(
     with model.held(run):
         seen, where, shown = _pooled(model, examples, [layer], run, failures)
         rest, _, _ = _pooled(model, random, where, run, failures)
-    _warn_of(failures)
+    tell_of(failures, left=True)
     (one,), (other,) = seen, rest
     if min(len(one), len(other)) < 2 * FEWEST:
         raise PictureError(
@@ -118,7 +118,7 @@ def concept_maps(
                 own = found[row].cpu()
                 maps.append(torch.stack([vector.project(own) for vector in listed]))
                 shown.append(Shown.of(each))
-    _warn_of(failures)
+    tell_of(failures, left=True)
     return ConceptMaps(
         names=tuple(each.name for each in listed),
         maps=tuple(maps),
@@ -208,7 +208,7 @@ def tcav(
                         pictures=len(slopes),
                     )
                 )
-    _warn_of(failures)
+    tell_of(failures, left=True)
     return TCAV(
         tests=tuple(tests),
         size=size,
@@ -239,11 +239,6 @@ def _count(what: str, pictures: int, sets: int, size: int) -> int:
 
 def _shuffled(count: int, seed: int, stream: int) -> Tensor:
     return torch.randperm(count, generator=generator(seed, stream, SETS))
-
-
-def _warn_of(failures: Sequence[Failure]) -> None:
-    if failures:
-        warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
 
 
 def _gradients(

@@ -30,7 +30,7 @@ from seewhy.concepts.importance import (
 )
 from seewhy.concepts.seen import Seen, seen_by
 from seewhy.concepts.solvers import nmf, weights_of
-from seewhy.errors import Failure, MethodError, PictureError, warn
+from seewhy.errors import Failure, MethodError, tell_of, warn
 from seewhy.model.layers import LayerSpec
 from seewhy.result import versions
 from seewhy.run import Run, generator, is_number
@@ -98,10 +98,7 @@ def craft(
                 failures.append(each)
             else:
                 seen.append(each)
-        if not seen:
-            raise failures[0].error if failures else PictureError("there are no pictures")
-        if failures:
-            warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
+        tell_of(failures, left=bool(seen))
         targets = tuple(name for each in seen if each.score for name in each.score.names)
         if target is None and len(set(targets)) > 1:
             warn(

@@ -19,7 +19,7 @@ from seewhy.concepts.meaning import HOW, Head, How, spoken_for
 from seewhy.concepts.number import Curve, knee
 from seewhy.concepts.seen import Sample, Seen, seen_by
 from seewhy.concepts.solvers import Factors, k_means, nmf, pca, weights_of
-from seewhy.errors import Failure, MethodError, PictureError, warn
+from seewhy.errors import Failure, MethodError, tell_of, warn
 from seewhy.model.layers import LayerSpec
 from seewhy.result import versions
 from seewhy.run import Run, generator, is_number
@@ -101,10 +101,7 @@ def values_of(
     Raises PictureError, or why the first cannot be read, where there is no picture; warns where
     some cannot be read, and where there is nothing to find.
     """
-    if not seen:
-        raise failures[0].error if failures else PictureError("there are no pictures")
-    if failures:
-        warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
+    tell_of(failures, left=bool(seen))
     values = sample.places if sample else torch.cat([each.places for each in seen]).float()
     size = values.abs().amax()
     if bool((values.amax(0) - values.amin(0)).amax() <= SAME * size):

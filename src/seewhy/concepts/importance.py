@@ -23,7 +23,7 @@ from seewhy.concepts.seen import Seen, seen_by
 from seewhy.concepts.solvers import weights_of
 from seewhy.draw import plain as aligned
 from seewhy.draw.concepts import palette
-from seewhy.errors import Failure, MethodError, PictureError, TargetError, warn
+from seewhy.errors import Failure, MethodError, TargetError, tell_of, warn
 from seewhy.methods.perturbation_masks import Sobol
 from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.replay import replay
@@ -235,10 +235,7 @@ def concept_importance(
             asked.append(measure(model, each, vectors, each.maps(own[0]), run, designs, residual))
             shown += [ready.name for ready in each.pictures]
             names += each.score.names if each.score else ()
-    if not asked:
-        raise failures[0].error if failures else PictureError("there are no pictures")
-    if failures:
-        warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
+    tell_of(failures, left=bool(asked))
     measured = together(asked)
     check_read(measured, names, found.layer)
     made = Importance(

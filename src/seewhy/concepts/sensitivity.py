@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.draw import Cell, heatmap_image, panel
-from seewhy.errors import Failure, MethodError, PictureError, warn
+from seewhy.errors import Failure, MethodError, PictureError, tell_of
 from seewhy.methods import Gradient
 from seewhy.model.predictions import name_of
 from seewhy.model.prepare import batched
@@ -201,10 +201,7 @@ def sensitivity(
                 whole = [each for each in answers if not isinstance(each, Failure)]
                 found.append((name, ready, whole))
             run.report(number, len(examples), "maps")
-    if not found:
-        raise failures[0].error if failures else PictureError("there are no pictures")
-    if failures:
-        warn(f"{len(failures)} of the pictures failed: {failures[0]}")
+    tell_of(failures, left=bool(found), what="failed")
     drawn = [_as_maps(ready, answers, shape) for _, ready, answers in found]
     return SensitivityMaps(
         classes=tuple(name for name, _, _ in found),

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seewhy.concepts.finite import check_finite
 from seewhy.concepts.maps import MOST_SHOWN, ConceptMaps, reduced
-from seewhy.errors import Failure, NoSpaceError, PictureError, TargetError, warn
+from seewhy.errors import Failure, NoSpaceError, PictureError, TargetError, tell_of
 from seewhy.methods import Method, as_method
 from seewhy.model.layers import LayerSpec
 from seewhy.model.load import embedder
@@ -93,10 +93,7 @@ def find(
                 found.append([each for each in answers if not isinstance(each, Failure)])
                 shown.append(_shown(found[-1][0], name))
             run.report(index + 1, len(sources), "pictures")
-    if not found:
-        raise failures[-1].error
-    if failures:
-        warn(f"{len(failures)} of the pictures failed: {failures[0]}")
+    tell_of(failures, left=bool(found), what="failed")
     count, first = len(known), found[0][0]
     return ConceptMaps(
         names=tuple(each.name for each in known),

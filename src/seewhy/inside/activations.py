@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from seewhy.errors import Failure, MethodError, NoSpaceError, PictureError, warn
+from seewhy.errors import Failure, MethodError, NoSpaceError, PictureError, tell_of
 from seewhy.inside.recorded import Activations
 from seewhy.model.layers import Layer, LayerSpec
 from seewhy.model.prepare import Prepared, batched
@@ -58,8 +58,6 @@ def activations(
                 picked[str(each)] = listed
                 kept = values[:, list(listed)] if listed else values.mean(1, keepdim=True)
                 found[each].append(kept.cpu())
-    if failures:
-        warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
     return Activations(
         maps={str(each): torch.cat(some) for each, some in found.items()},
         channels=picked,
@@ -159,8 +157,7 @@ def _read(model: Model, pictures: Any, others: Any) -> tuple[list[Ready], list[F
             failures.append(group)
         else:
             ready += group
-    if not ready:
-        raise failures[0].error
+    tell_of(failures, left=bool(ready))
     shapes = {tuple(each.prepared.tensor.shape[1:]) for each in ready}
     if len(shapes) > 1:
         raise PictureError(

@@ -21,6 +21,7 @@ from seewhy.errors import (
     ModelError,
     NoAnswerError,
     TargetError,
+    tell_of,
     warn,
 )
 from seewhy.inside.examples import Example, Exciting
@@ -70,11 +71,7 @@ def exciting(
                 search.look(group)
             done = search.seen + len(search.failures)
             run.report(done, max(done, total), "pictures")
-    if not search.seen:
-        raise search.failures[0].error
-    if search.failures:
-        count = len(search.failures)
-        warn(f"{count} of the pictures could not be looked at: {search.failures[0]}")
+    tell_of(search.failures, left=search.seen > 0, what="could not be looked at")
     search.warn_of_dead_units()
     return Exciting(
         units=tuple(search.names),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from seewhy.errors import Failure, PictureError, TargetError, warn
+from seewhy.errors import Failure, PictureError, TargetError, tell_of
 from seewhy.model.prepare import batched
 from seewhy.model.reading import read_each, sources_of
 from seewhy.model.tape.record import record
@@ -79,8 +79,5 @@ def means_of(
             sums.index_add_(0, own, inputs)
             counts.index_add_(0, own, torch.ones(len(own), dtype=torch.float64))
             run.report(group[-1].index + 1, len(sources), "pictures")
-    if not len(counts):
-        raise failures[0].error
-    if failures:
-        warn(f"{len(failures)} of the pictures could not be read: {failures[0]}")
+    tell_of(failures, left=len(counts) > 0)
     return (sums / counts.reshape(-1, *[1] * (sums.ndim - 1))).float()
