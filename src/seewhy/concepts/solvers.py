@@ -3,13 +3,17 @@
 Non-negative factorization by hierarchical alternating least squares (HALS; Cichocki et al. 2007),
 several cheap sweeps for each product with V, which costs the most (Gillis & Glineur 2012), begun
 with the singular vectors (NNDSVD; Boutsidis & Gallopoulos 2008), and extrapolated from step to step
-(Ang & Gillis 2019). Where V has negative values H has them too, and W alone is non-negative
-(semi-NMF; Ding et al. 2010), unless they are rounding, less than 1e-6 of its largest magnitude, and
-taken for zero. Everything is batched: (B, P, C).
+(Ang & Gillis 2019). Most steps are taken on a thin product of two matrices in V's place, spanned by
+its largest singular vectors (Zhou, Cichocki & Xie 2012); the last, exact ones on V itself.
+
+Where V has negative values H has them too, and W alone is non-negative (semi-NMF; Ding et al.
+2010), unless they are rounding, less than 1e-6 of its largest magnitude, and taken for zero.
+Everything is batched: (B, P, C).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +23,8 @@ from torch import Tensor
 ITERATIONS = 200  # products with V at most
 SWEEPS = 4  # of one factor for each
 SETTLED = 2e-6  # of the squared error: an iteration that takes away less is the last
+ROUGHLY, FEWER = 1e-4, 2  # the same, and the sweeps, on the thin product
+THIN = 4  # times the parts: the rank of that product, if it is at most half of V's
 STEP, ON, BACK = 0.5, 1.05, 1.5  # how far beyond a step to go: at first, more each time, or back
 EXTRA, POWERS = 8, 2  # of the randomised singular value decomposition
 ROUNDING = 1e-6  # of the largest magnitude: values so little below zero are zero
@@ -40,32 +46,62 @@ def nmf(values: Tensor, parts: int, draw: torch.Generator, iterations: int = ITE
     """
     signed = bool(values.amin() < -ROUNDING * values.abs().amax())
     values = values if signed else values.clamp(min=0)
-    weights, vectors = _start(values, parts, draw, signed=signed)
-    total = values.square().sum((1, 2)).double()
-    error, further, best = total, STEP, (weights, vectors)
-    ahead = best  # where the last step would lead if it went on
+    rank = max(THIN * parts, parts + EXTRA)
+    basis, core, *start = singular(values, parts, draw, rank)
+    begun = _start(*start, signed=signed)
+    if 2 * rank <= min(values.shape[1:]):
+        begun = _descend((basis, core), begun, iterations, ROUGHLY, FEWER, signed=signed)[0]
+    (weights, vectors), left = _descend(
+        (values,), begun, iterations, SETTLED, SWEEPS, signed=signed
+    )
+    length = vectors.norm(dim=2, keepdim=True).clamp(min=TINY)
+    relative = (left / values.square().sum((1, 2)).double().clamp(min=TINY)).sqrt()
+    return Factors((weights * length).mT, vectors / length, relative)
+
+
+def _descend(
+    product: Sequence[Tensor],
+    begun: tuple[Tensor, Tensor],
+    iterations: int,
+    settled: float,
+    sweeps: int,
+    *,
+    signed: bool,
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Improve weights (B, k, P) and vectors (B, k, C) of V, which is the matrices' product.
+
+    Until an iteration takes away less than settled of the squared error (B,), returned beside them.
+    """
+    turned = [matrix.mT for matrix in reversed(product)]
+    total = product[-1].square().sum((1, 2)).double()  # what stands before it is orthogonal
+    best = ahead = weights, vectors = begun  # ahead: where the last step leads if it goes on
+    error, further = total, STEP
     for _ in range(iterations):
-        given, gram = ahead[0] @ values, ahead[0] @ ahead[0].mT
-        new = _least_squares(gram, given) if signed else sweep(ahead[1], given, gram)
+        given, gram = _across(ahead[0], product), ahead[0] @ ahead[0].mT
+        new = _least_squares(gram, given) if signed else sweep(ahead[1], given, gram, sweeps)
         tried = _beyond(new, vectors, further, signed=signed)
-        given, gram = tried @ values.mT, tried @ tried.mT
-        newer = sweep(ahead[0], given, gram)
+        given, gram = _across(tried, turned), tried @ tried.mT
+        newer = sweep(ahead[0], given, gram, sweeps)
         left = _left(total, newer, given, gram)
         if bool((left > error).any()):
             if ahead is best:
                 break
             ahead, further = best, further / BACK
             continue
-        settled = bool((error - left <= SETTLED * left).all())
+        done = bool((error - left <= settled * left).all())
         ahead = _beyond(newer, weights, further, signed=False), tried
         best, weights, vectors, error = (newer, tried), newer, new, left
         further = min(1.0, further * ON)
-        if settled:
+        if done:
             break
-    weights, vectors = best
-    length = vectors.norm(dim=2, keepdim=True).clamp(min=TINY)
-    relative = (error / total.clamp(min=TINY)).sqrt()
-    return Factors((weights * length).mT, vectors / length, relative)
+    return best, error
+
+
+def _across(rows: Tensor, product: Sequence[Tensor]) -> Tensor:
+    """Multiply rows with one matrix after another."""
+    for matrix in product:
+        rows = rows @ matrix
+    return rows
 
 
 def weights_of(values: Tensor, vectors: Tensor, sweeps: int = 50) -> tuple[Tensor, Tensor]:
@@ -113,14 +149,11 @@ def _least_squares(gram: Tensor, given: Tensor) -> Tensor:
     return found
 
 
-def _start(
-    values: Tensor, parts: int, draw: torch.Generator, *, signed: bool
-) -> tuple[Tensor, Tensor]:
+def _start(left: Tensor, size: Tensor, right: Tensor, *, signed: bool) -> tuple[Tensor, Tensor]:
     """NNDSVD: of each pair of singular vectors the half, positive or negative, that weighs more.
 
     Returns weights (B, k, P) and vectors (B, k, C).
     """
-    left, size, right = singular(values, parts, draw)
     left = left.mT
     halves = []
     for sign in (1, -1):
@@ -137,19 +170,34 @@ def _start(
     return (root * one).contiguous(), (root * other).contiguous()
 
 
-def singular(values: Tensor, parts: int, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the largest singular vectors and values: (B, P, k), (B, k), (B, k, C).
+class Singular(NamedTuple):
+    """basis (B, P, r), orthogonal; core (B, r, C): what V is in it; and of the largest k of V:
 
-    By a random subspace, multiplied a few times (Halko et al. 2011). parts: at most min(P, C).
+    left (B, P, k), size (B, k), right (B, k, C).
+    """
+
+    basis: Tensor
+    core: Tensor
+    left: Tensor
+    size: Tensor
+    right: Tensor
+
+
+def singular(values: Tensor, parts: int, draw: torch.Generator, rank: int = 0) -> Singular:
+    """Return the largest singular vectors and values, and the subspace they were found in.
+
+    A random one, multiplied a few times (Halko et al. 2011). parts: at most min(P, C); rank: that
+    of the subspace, a few more than parts unless it is given.
     """
     count, rows, columns = values.shape
-    wide = min(parts + EXTRA, rows, columns)
+    wide = min(rank or parts + EXTRA, rows, columns)
     start = torch.randn(columns, wide, generator=draw, dtype=values.dtype).to(values.device)
     basis = torch.linalg.qr(values @ start.expand(count, -1, -1)).Q
     for _ in range(POWERS):
         basis = torch.linalg.qr(values @ torch.linalg.qr(values.mT @ basis).Q).Q
-    inner, size, right = torch.linalg.svd(basis.mT @ values, full_matrices=False)
-    return (basis @ inner)[..., :parts], size[:, :parts], right[:, :parts]
+    core = basis.mT @ values
+    inner, size, right = torch.linalg.svd(core, full_matrices=False)
+    return Singular(basis, core, (basis @ inner)[..., :parts], size[:, :parts], right[:, :parts])
 
 
 def pca(values: Tensor, parts: int, draw: torch.Generator) -> Factors:
@@ -158,7 +206,7 @@ def pca(values: Tensor, parts: int, draw: torch.Generator) -> Factors:
     The mean is not subtracted, so that weights are of the activations themselves. Each vector has
     the sign with which more of its weights are positive, by their squares.
     """
-    left, size, right = singular(values, parts, draw)
+    _, _, left, size, right = singular(values, parts, draw)
     weights = left * size[:, None]
     plus, minus = weights.clamp(min=0).square().sum(1), weights.clamp(max=0).square().sum(1)
     sign = torch.where(plus >= minus, 1.0, -1.0).to(values)
