@@ -65,7 +65,7 @@ def test_a_class_depends_most_on_a_concept_that_lies_on_its_shape(model, world, 
     made = sw.craft(model, list(scenes.pictures), SHAPES[cls], crop=crop, designs=16)
     lies = overlaps(made.concepts, scenes, 0)
     others = max(value for part, value in lies.items() if part != "shape")
-    assert lies["shape"] >= 0.4
+    assert lies["shape"] >= 0.3
     assert others <= 0.1
     assert float(made.bank.drops[0]) > 0.5
 

@@ -24,7 +24,7 @@ ITERATIONS = 200  # products with V at most
 SWEEPS = 4  # of one factor for each
 SETTLED = 2e-6  # of the squared error: an iteration that takes away less is the last
 ROUGHLY, FEWER = 1e-4, 2  # the same, and the sweeps, on the thin product
-THIN = 4  # times the parts: the rank of that product, if it is at most half of V's
+THIN = 4  # times the parts: the rank of that product, where that is at most a quarter of V's
 STEP, ON, BACK = 0.5, 1.05, 1.5  # how far beyond a step to go: at first, more each time, or back
 EXTRA, POWERS = 8, 2  # of the randomised singular value decomposition
 ROUNDING = 1e-6  # of the largest magnitude: values so little below zero are zero
@@ -49,7 +49,7 @@ def nmf(values: Tensor, parts: int, draw: torch.Generator, iterations: int = ITE
     rank = max(THIN * parts, parts + EXTRA)
     basis, core, *start = singular(values, parts, draw, rank)
     begun = _start(*start, signed=signed)
-    if 2 * rank <= min(values.shape[1:]):
+    if 4 * rank <= min(values.shape[1:]):
         begun = _descend((basis, core), begun, iterations, ROUGHLY, FEWER, signed=signed)[0]
     (weights, vectors), left = _descend(
         (values,), begun, iterations, SETTLED, SWEEPS, signed=signed
