@@ -44,19 +44,19 @@ def nmf(values: Tensor, parts: int, draw: torch.Generator, iterations: int = ITE
 
     draw: for the random start of the singular vectors.
     """
-    signed = bool(values.amin() < -ROUNDING * values.abs().amax())
+    low, high = values.aminmax()
+    signed = bool(low < -ROUNDING * torch.maximum(high, -low))
     values = values if signed else values.clamp(min=0)
     rank = max(THIN * parts, parts + EXTRA)
     basis, core, *start = singular(values, parts, draw, rank)
     begun = _start(*start, signed=signed)
     if 4 * rank <= min(values.shape[1:]):
         begun = _descend((basis, core), begun, iterations, ROUGHLY, FEWER, signed=signed)[0]
-    (weights, vectors), left = _descend(
+    (weights, vectors), error = _descend(
         (values,), begun, iterations, SETTLED, SWEEPS, signed=signed
     )
     length = vectors.norm(dim=2, keepdim=True).clamp(min=TINY)
-    relative = (left / values.square().sum((1, 2)).double().clamp(min=TINY)).sqrt()
-    return Factors((weights * length).mT, vectors / length, relative)
+    return Factors((weights * length).mT, vectors / length, error)
 
 
 def _descend(
@@ -70,7 +70,8 @@ def _descend(
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Improve weights (B, k, P) and vectors (B, k, C) of V, which is the matrices' product.
 
-    Until an iteration takes away less than settled of the squared error (B,), returned beside them.
+    Until an iteration takes away less than settled of the squared error. The error (B,) of ||V|| is
+    returned beside them.
     """
     turned = [matrix.mT for matrix in reversed(product)]
     total = product[-1].square().sum((1, 2)).double()  # what stands before it is orthogonal
@@ -94,7 +95,7 @@ def _descend(
         further = min(1.0, further * ON)
         if done:
             break
-    return best, error
+    return best, (error / total.clamp(min=TINY)).sqrt()
 
 
 def _across(rows: Tensor, product: Sequence[Tensor]) -> Tensor:
@@ -196,8 +197,9 @@ def singular(values: Tensor, parts: int, draw: torch.Generator, rank: int = 0) -
     for _ in range(POWERS):
         basis = torch.linalg.qr(values @ torch.linalg.qr(values.mT @ basis).Q).Q
     core = basis.mT @ values
-    inner, size, right = torch.linalg.svd(core, full_matrices=False)
-    return Singular(basis, core, (basis @ inner)[..., :parts], size[:, :parts], right[:, :parts])
+    right, size, inner = torch.linalg.svd(core.mT, full_matrices=False)  # faster tall than wide
+    left = basis @ inner.mT[..., :parts]
+    return Singular(basis, core, left, size[:, :parts], right.mT[:, :parts])
 
 
 def pca(values: Tensor, parts: int, draw: torch.Generator) -> Factors:
