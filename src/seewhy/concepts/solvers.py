@@ -27,7 +27,7 @@ ROUGHLY, FEWER = 1e-4, 2  # the same, and the sweeps, on the thin product
 THIN = 4  # times the parts: the rank of that product, where that is at most a quarter of V's
 STEP, ON, BACK = 0.5, 1.05, 1.5  # how far beyond a step to go: at first, more each time, or back
 EXTRA, POWERS = 8, 2  # of the randomised singular value decomposition
-ROUNDING = 1e-6  # of the largest magnitude: values so little below zero are zero
+ROUNDING = 1e-6  # of the largest: values so little below zero, singular values so small, are zero
 TINY = 1e-12
 
 
@@ -199,6 +199,7 @@ def singular(values: Tensor, parts: int, draw: torch.Generator, rank: int = 0) -
     core = basis.mT @ values
     right, size, inner = torch.linalg.svd(core.mT, full_matrices=False)  # faster tall than wide
     left = basis @ inner.mT[..., :parts]
+    size = size * (size > ROUNDING * size[:, :1])
     return Singular(basis, core, left, size[:, :parts], right.mT[:, :parts])
 
 
