@@ -32,3 +32,13 @@ def demo():
     import seewhy as sw
 
     return sw.load("demo")
+
+
+@pytest.fixture
+def linear():
+    """A linear model of six numbers and the classes a, b and c."""
+    import seewhy as sw
+
+    module = torch.nn.Linear(6, 3)
+    torch.nn.init.normal_(module.weight, generator=torch.Generator().manual_seed(0))
+    return sw.Model(module.eval(), input_shape=(6,), labels=["a", "b", "c"])

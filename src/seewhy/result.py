@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -25,8 +25,11 @@ from seewhy.errors import Failure, PictureError, SaveError, SeewhyError
 
 if TYPE_CHECKING:
     from seewhy.draw.report import Block, Page
+    from seewhy.model.model import Model
+    from seewhy.run import Run
 
 SCHEMA = 1
+ORIGIN = ("seed", "model", "weights", "versions")  # what an answer came from, by field
 
 _DAMAGED = (
     OSError,
@@ -134,6 +137,27 @@ class Result:
             return to_png_bytes(self.draw())
         except PictureError:
             return None  # no picture: the notebook shows the text
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Traceable(Result):
+    """A result that says what it came from, and what was left out.
+
+    model, weights: the model's name and the hash of its weights. seed, versions: to repeat it.
+    failures: what could not be read. A subclass packs the fields that `ORIGIN` names.
+    """
+
+    seed: int = 0
+    model: str = "model"
+    weights: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+
+
+def origin(model: Model, run: Run) -> dict[str, Any]:
+    """Return what an answer comes from, as the fields of a `Traceable`."""
+    weights = model.fingerprint()
+    return {"seed": run.seed, "model": model.name, "weights": weights, "versions": versions()}
 
 
 def read(path: str | Path) -> Any:

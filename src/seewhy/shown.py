@@ -16,6 +16,8 @@ from seewhy.model.geometry import Geometry
 from seewhy.model.reading import Ready
 from seewhy.stream import as_pictures
 
+SMALL = 128  # pixels of a picture that is kept as an example
+
 
 @dataclass(frozen=True, eq=False)
 class Shown:
@@ -64,6 +66,13 @@ def canvas_of(shown: Sequence[Shown], picture: int) -> Image.Image:
             "nothing to draw on; read .maps"
         )
     return found
+
+
+def reduced(picture: Image.Image, side: int = SMALL) -> Image.Image:
+    """Return a copy in colours whose longer side is at most so many pixels, to be kept."""
+    small = picture.convert("RGB")
+    small.thumbnail((side, side))
+    return small
 
 
 def packed(shown: Sequence[Shown]) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:

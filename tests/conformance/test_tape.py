@@ -1,7 +1,6 @@
 """The tape's traps, one by one: each is a way in which an answer would be silently wrong."""
 
 import threading
-import time
 import warnings
 
 import numpy as np
@@ -17,7 +16,6 @@ from seewhy.errors import (
     PictureError,
     SeewhyWarning,
 )
-from seewhy.model.tape.luck import Luck
 from seewhy.model.tape.record import record
 from seewhy.model.tape.replay import Mode, replay
 from seewhy.testing import KINDS
@@ -110,70 +108,6 @@ def test_compiled_networks_stay_compiled_after_overlapping_explanations():
     for each in threads:
         each.join()
     assert eval_frame._stance.stance == before
-
-
-def test_a_network_that_draws_is_seeded_and_said():
-    class Noisy(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.head = nn.Conv2d(3, 6, 3), Head()
-
-        def forward(self, x):
-            return self.head(nn.functional.dropout(self.conv(x), 0.3, training=True))
-
-    net, pictures = Noisy().eval(), torch.randn(1, 3, 8, 8)
-    model = sw.Model(net)
-    with pytest.warns(SeewhyWarning, match="draws random numbers"):
-        one = relevance(model, pictures, seed=1)
-    torch.manual_seed(5)
-    state = torch.get_rng_state()
-    assert torch.equal(relevance(model, pictures, seed=1), one)
-    assert not torch.equal(relevance(model, pictures, seed=2), one)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_threads_whose_networks_draw_take_turns():
-    one, two, order, inside = Luck("one"), Luck("two"), [], threading.Event()
-    one.draws = two.draws = True
-    cpu, before = torch.device("cpu"), torch.get_rng_state()
-
-    def work():
-        inside.wait()
-        with two.seeded(2, cpu):
-            order.append("two")
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    with one.seeded(1, cpu):
-        inside.set()
-        time.sleep(0.05)
-        order.append("one")
-    thread.join()
-    assert order == ["one", "two"]
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_other_threads_random_numbers_are_not_rewound(demo):
-    torch.manual_seed(3)
-    expected = [float(torch.rand(1)) for _ in range(40)]
-    torch.manual_seed(3)
-    sw.explain(demo, torch.randn(1, 3, 64, 64, generator=torch.Generator()), 0, "gradient")
-    stop = threading.Event()
-
-    def work():
-        pictures = torch.zeros(1, 3, 64, 64) + torch.linspace(-1, 1, 64)
-        while not stop.is_set():
-            sw.explain(demo, pictures, 0, "gradient")
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    found = []
-    for _ in range(40):
-        found.append(float(torch.rand(1)))
-        stop.wait(0.005)
-    stop.set()
-    thread.join()
-    assert found == expected
 
 
 def test_probabilities_stay_probabilities_in_half_precision():

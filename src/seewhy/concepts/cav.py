@@ -18,16 +18,17 @@ from torch import Tensor
 from seewhy.concepts.cav_results import TCAV, ConceptVector, Sensitivity
 from seewhy.concepts.classifiers import Classifier, accuracy, classifier_of
 from seewhy.concepts.finite import check_finite
-from seewhy.concepts.maps import ConceptMaps, reduced
+from seewhy.concepts.maps import ConceptMaps
+from seewhy.concepts.seen import named, scorer
 from seewhy.errors import Failure, MethodError, NoSpaceError, PictureError, tell_of, warn
 from seewhy.model.layers import Layer, LayerSpec
 from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import read_each, sources_of
 from seewhy.model.tape.record import Recording, record
-from seewhy.result import versions
+from seewhy.result import origin
 from seewhy.run import Run, generator, is_number
-from seewhy.shown import Shown
-from seewhy.targets import Score, TargetSpec, as_target
+from seewhy.shown import Shown, reduced
+from seewhy.targets import Score, TargetSpec
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -73,11 +74,8 @@ def concept_vector(
         counts=(len(one), len(other)),
         classifier=classifier,
         examples=shown,
-        seed=run.seed,
-        model=model.name,
-        weights=model.fingerprint(),
-        versions=versions(),
         failures=tuple(failures),
+        **origin(model, run),
     )
 
 
@@ -129,11 +127,8 @@ def concept_maps(
         question="activations along the concept, beyond those of random pictures",
         method="projection",
         layers=layers,
-        seed=run.seed,
-        model=model.name,
-        weights=weights,
-        versions=versions(),
         failures=tuple(failures),
+        **origin(model, run),
     )
 
 
@@ -214,11 +209,8 @@ def tcav(
         size=size,
         classifier=classifier,
         disjoint=disjoint,
-        seed=run.seed,
-        model=model.name,
-        weights=model.fingerprint(),
-        versions=versions(),
         failures=tuple(failures),
+        **origin(model, run),
     )
 
 
@@ -252,17 +244,13 @@ def _gradients(
 ) -> tuple[list[Tensor], str]:
     """What a score gains where a layer's channels grow everywhere: (N, C) for each layer."""
     found: list[list[Tensor]] = [[] for _ in layers]
-    names: dict[str, None] = {}
-    wanted = as_target(target)
-
-    def score(prepared: Prepared) -> Score:
-        return Score([wanted] * len(prepared), model, prepared)
-
+    names: list[str] = []
+    score = scorer(model, target)
     for _, (recording, asked) in _recorded(model, pictures, layers, run, others, failures, score):
         for place, gradient in enumerate(recording.gradients.values()):
             found[place].append(_over_places(gradient, torch.sum))
-        names |= dict.fromkeys(asked.names if asked else ())
-    called = ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
+        names += asked.names if asked else ()
+    called = named(names)
     gradients = [torch.cat(each) for each in found]
     for layer, gradient in zip(layers, gradients, strict=True):
         if not bool(gradient.any()):

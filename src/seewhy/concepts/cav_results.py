@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.draw import Cell, markdown, panel
-from seewhy.errors import Failure, MethodError, PictureError
-from seewhy.result import Result
+from seewhy.draw import Cell, figure_image, markdown, panel
+from seewhy.errors import MethodError, PictureError
+from seewhy.result import ORIGIN, Traceable
 
 if TYPE_CHECKING:
     from seewhy.draw.report import Page
@@ -25,7 +24,7 @@ CANCELLED = 1e-6  # the length of a sum of vectors of which nothing is left
 
 
 @dataclass(frozen=True, eq=False)
-class ConceptVector(Result):
+class ConceptVector(Traceable):
     """A direction of a layer's channels that stands for a concept.
 
     vector: (C,), of length 1 where it was made from examples. zero: the mean projection of random
@@ -42,11 +41,6 @@ class ConceptVector(Result):
     counts: tuple[int, int] = (0, 0)
     classifier: str = "ridge"
     examples: tuple[Image.Image, ...] = ()
-    seed: int = 0
-    model: str = "model"
-    weights: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
 
     kind = "concept vector"
 
@@ -110,8 +104,8 @@ class ConceptVector(Result):
         """Return the arrays and the plain data that make up the vector."""
         arrays = {"vector": self.vector.numpy()}
         arrays |= {f"example{i}": np.asarray(each) for i, each in enumerate(self.examples)}
-        plain = ("zero", "name", "layer", "accuracy", "counts", "classifier", "seed", "model")
-        data = {name: getattr(self, name) for name in (*plain, "weights", "versions")}
+        plain = ("zero", "name", "layer", "accuracy", "counts", "classifier", *ORIGIN)
+        data: dict[str, Any] = {name: getattr(self, name) for name in plain}
         return arrays, data | {"examples": len(self.examples)}
 
     @classmethod
@@ -177,7 +171,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, eq=False)
-class TCAV(Result):
+class TCAV(Traceable):
     """Which classes depend on which concepts, at which layers.
 
     tests: one for each concept, target and layer. size: examples in each set; disjoint: whether
@@ -190,11 +184,6 @@ class TCAV(Result):
     classifier: str = "ridge"
     disjoint: bool = True
     level: float = LEVEL
-    seed: int = 0
-    model: str = "model"
-    weights: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
 
     kind = "tcav"
 
@@ -277,9 +266,7 @@ class TCAV(Result):
         axes.set_yticks(range(len(self)), texts)
         axes.invert_yaxis()
         figure.tight_layout()
-        written = io.BytesIO()
-        figure.savefig(written, format="png")
-        return Image.open(written).convert("RGB")
+        return figure_image(figure)
 
     def page(self) -> Page:
         """Return a page of the scores of every set, and the table."""
@@ -289,7 +276,7 @@ class TCAV(Result):
 
     def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the plain data that make up the answer."""
-        plain = ("size", "classifier", "disjoint", "level", "seed", "model", "weights", "versions")
+        plain = ("size", "classifier", "disjoint", "level", *ORIGIN)
         data = {name: getattr(self, name) for name in plain}
         return {}, data | {"tests": [asdict(each) for each in self.tests]}
 

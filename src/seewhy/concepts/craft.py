@@ -17,6 +17,7 @@ from torch import Tensor
 
 from seewhy.concepts.craft_crops import Crops, cut
 from seewhy.concepts.craft_results import Bank, Craft
+from seewhy.concepts.factorization import check_size
 from seewhy.concepts.importance import (
     Importance,
     Measured,
@@ -24,15 +25,13 @@ from seewhy.concepts.importance import (
     check_read,
     check_share,
     measure,
-    named,
-    scored,
     together,
 )
-from seewhy.concepts.seen import Seen, seen_by
+from seewhy.concepts.seen import Seen, named, scorer, seen_by
 from seewhy.concepts.solvers import nmf, weights_of
 from seewhy.errors import Failure, MethodError, tell_of, warn
 from seewhy.model.layers import LayerSpec
-from seewhy.result import versions
+from seewhy.result import origin
 from seewhy.run import Run, generator, is_number
 from seewhy.shown import Shown
 from seewhy.targets import TargetSpec
@@ -93,7 +92,7 @@ def craft(
     seen: list[Seen] = []
     failures: list[Failure] = []
     with model.held(run):
-        for each in seen_by(model, pictures, layer, run, others, scored(model, target)):
+        for each in seen_by(model, pictures, layer, run, others, scorer(model, target)):
             if isinstance(each, Failure):
                 failures.append(each)
             else:
@@ -119,10 +118,7 @@ def craft(
         designs=settings.designs,
         residual=settings.residual,
         layer=whole.bank.layer,
-        seed=run.seed,
-        model=model.name,
-        weights=model.fingerprint(),
-        versions=versions(),
+        **origin(model, run),
     )
     check_share(importance, "more concepts, a larger crop, or an earlier layer")
     return Craft(
@@ -161,7 +157,7 @@ class _Search:
         members: which crops. seen: the pictures that importance is asked of, with their scores.
         """
         values = self.crops.pooled[level][members]
-        _check_size(count, values)
+        check_size(count, values.shape[1], len(values), "crops")
         factors = nmf(values[None], count, self.draw)
         vectors = factors.vectors[0]
         maps, asked = [], []
@@ -217,7 +213,7 @@ class _Search:
         if count < 2:
             return None
         wanted = Direction(self.crops.layers[level], vector, name=f"concept {number + 1}")
-        ask = scored(self.model, wanted)
+        ask = scorer(self.model, wanted)
         seen = self.crops.seen_at(self.model, level + 1, members[:ASKED], ask, self.run)
         return self.apart(level + 1, members, seen, count).bank
 
@@ -268,13 +264,4 @@ def _check_agreement(bank: Bank) -> None:
             f"concept {numbers}: enlarged crops show something else than what is there in whole "
             f"pictures (agreement {min(bank.agreement[each] for each in low):.2f}), so trust the "
             "maps, not the crops; give a larger crop, such as crop=0.7"
-        )
-
-
-def _check_size(concepts: int, values: Tensor) -> None:
-    most = min(values.shape)
-    if concepts > most:
-        raise MethodError(
-            f"{concepts} concepts are more than the {values.shape[0]} crops or the "
-            f"{values.shape[1]} channels: ask for at most {most}, or give more pictures"
         )

@@ -12,7 +12,6 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from PIL import Image
 from torch import Tensor
 
-from seewhy.concepts.maps import reduced
 from seewhy.concepts.seen import Seen
 from seewhy.errors import MethodError, NoSpaceError
 from seewhy.model.layers import Layer, LayerSpec
@@ -21,7 +20,7 @@ from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.record import record
 from seewhy.model.tape.trees import select_rows
 from seewhy.run import Run
-from seewhy.shown import Shown
+from seewhy.shown import Shown, reduced
 from seewhy.targets import Score
 
 if TYPE_CHECKING:

@@ -12,14 +12,15 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from seewhy.concepts.found import Factorization
-from seewhy.concepts.importance import Importance, named
+from seewhy.concepts.importance import Importance
+from seewhy.concepts.seen import named
 from seewhy.draw import Cell, markdown, panel
 from seewhy.draw import plain as aligned
 from seewhy.draw.colors import RGB, ink, rgb
 from seewhy.draw.concepts import concept_overlay, palette
 from seewhy.draw.text import font, line_height, shorten
 from seewhy.errors import Failure, PictureError
-from seewhy.result import Result
+from seewhy.result import ORIGIN, Result
 from seewhy.shown import Shown, canvas_of, packed, unpacked
 
 COLUMNS = ("concept", "importance", "drop", "agreement", "mixed", "sub-concepts")
@@ -87,11 +88,8 @@ class Craft(Result):
             error=self.bank.error,
             names=own.names,
             layer=self.bank.layer,
-            seed=own.seed,
-            model=own.model,
-            weights=own.weights,
-            versions=own.versions,
             failures=self.failures,
+            **{name: getattr(own, name) for name in ORIGIN},
         )
 
     @property

@@ -21,7 +21,7 @@ from seewhy.concepts.seen import Sample, Seen, seen_by
 from seewhy.concepts.solvers import Factors, k_means, nmf, pca, weights_of
 from seewhy.errors import Failure, MethodError, tell_of, warn
 from seewhy.model.layers import LayerSpec
-from seewhy.result import versions
+from seewhy.result import origin
 from seewhy.run import Run, generator, is_number
 from seewhy.shown import Shown
 
@@ -144,10 +144,7 @@ def described(
         meaning=asked,
         labels=tuple(map(str, model.labels or ())),
         layer=str(seen[0].layer),
-        seed=run.seed,
-        model=model.name,
-        weights=model.fingerprint(),
-        versions=versions(),
+        **origin(model, run),
     )
 
 
@@ -168,11 +165,14 @@ def check(concepts: Any, solver: str, meaning: str, top_k: Any, pictures: Any) -
         )
 
 
-def check_size(concepts: int, channels: int, places: int | None = None) -> None:
-    """Raise MethodError for more concepts than there are channels, or places where these count."""
-    most = channels if places is None else min(places, channels)
+def check_size(concepts: int, channels: int, rows: int | None = None, what: str = "places") -> None:
+    """Raise MethodError for more concepts than there are channels, or rows where these count.
+
+    what: how the rows are called, such as "crops".
+    """
+    most = channels if rows is None else min(rows, channels)
     if concepts > most:
-        several = f"{channels} channels" if most == channels else f"{places} places"
+        several = f"{channels} channels" if most == channels else f"{rows} {what}"
         raise MethodError(
             f"{concepts} concepts are more than the {several}: ask for at most {most}"
             + (", or give more pictures" if most < channels else "")

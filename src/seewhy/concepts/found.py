@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from seewhy.draw import Cell, panel
 from seewhy.draw.concepts import concept_legend, concept_overlay, palette
-from seewhy.errors import Failure, PictureError
+from seewhy.errors import PictureError
 from seewhy.model.predictions import name_of, probabilities
-from seewhy.result import Result
+from seewhy.result import ORIGIN, Traceable
 from seewhy.shown import Shown, canvas_of, packed, unpacked
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ MEANT = {
 
 
 @dataclass(frozen=True, eq=False)
-class Factorization(Result):
+class Factorization(Traceable):
     """What a layer finds in pictures, taken apart into concepts.
 
     vectors: (k, C), of length 1. maps: for each picture (k, *space), how strongly each concept is
@@ -58,12 +58,7 @@ class Factorization(Result):
     top_k: int = 2
     probabilities: bool = True
     curve: tuple[tuple[int, float, float], ...] = ()
-    seed: int = 0
     seconds: float = 0.0
-    model: str = "model"
-    weights: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
     looked: int = 0
     largest: tuple[float, ...] = ()
 
@@ -247,8 +242,7 @@ class Factorization(Result):
             arrays["scores"] = self.scores.numpy()
         plain = (
             "error", "meaning", "labels", "names", "layer", "solver", "top_k", "probabilities",
-            "curve", "seed", "seconds", "model", "weights", "versions",
-            "looked", "largest",
+            "curve", "seconds", "looked", "largest", *ORIGIN,
         )  # fmt: skip
         data = {name: getattr(self, name) for name in plain}
         data["shown"] = shown

@@ -7,10 +7,9 @@ the score's variance a concept takes part in is its total Sobol index (Fel et al
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -19,21 +18,21 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.concepts.found import Factorization
-from seewhy.concepts.seen import Seen, seen_by
+from seewhy.concepts.seen import Seen, named, scorer, seen_by
 from seewhy.concepts.solvers import weights_of
+from seewhy.draw import figure_image
 from seewhy.draw import plain as aligned
 from seewhy.draw.concepts import palette
-from seewhy.errors import Failure, MethodError, TargetError, tell_of, warn
+from seewhy.errors import Failure, MethodError, tell_of, warn
 from seewhy.methods.perturbation_masks import Sobol
 from seewhy.model.tape.memory import in_parts
 from seewhy.model.tape.replay import replay
-from seewhy.result import Result, versions
+from seewhy.result import ORIGIN, Traceable, origin
 from seewhy.run import Run, generator, is_number
-from seewhy.targets import Score, TargetSpec, as_target
+from seewhy.targets import TargetSpec
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
-    from seewhy.model.prepare import Prepared
 
 DESIGNS = 510  # tells this use of a picture's random numbers from others
 LEAST_SHARE = 0.4  # of a score, and importance speaks of it
@@ -42,7 +41,7 @@ ALONE = 2  # questions about the concepts alone, the first of each picture
 
 
 @dataclass(frozen=True, eq=False)
-class Importance(Result):
+class Importance(Traceable):
     """How much a score depends on each of k concepts, in each of N pictures.
 
     total: (N, k), total Sobol indices, 0 and up: the share of the score's variance that a concept
@@ -64,12 +63,7 @@ class Importance(Result):
     designs: int = 32
     residual: bool = False
     layer: str = ""
-    seed: int = 0
     seconds: float = 0.0
-    model: str = "model"
-    weights: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
 
     kind = "importance"
 
@@ -142,9 +136,7 @@ class Importance(Result):
         axes[0].set_yticks(range(len(self)), [each[:24] for each in names])
         axes[0].invert_yaxis()
         figure.tight_layout()
-        written = io.BytesIO()
-        figure.savefig(written, format="png")
-        return Image.open(written).convert("RGB")
+        return figure_image(figure)
 
     def plain(self) -> dict[str, Any]:
         """Return what was found as plain data."""
@@ -181,8 +173,7 @@ class Importance(Result):
         """Return the arrays and the plain data that make up the answer."""
         arrays = {name: getattr(self, name).numpy() for name in _TENSORS}
         plain = (
-            "targets", "names", "sources", "designs", "residual", "layer", "seed", "seconds",
-            "model", "weights", "versions",
+            "targets", "names", "sources", "designs", "residual", "layer", "seconds", *ORIGIN,
         )  # fmt: skip
         return arrays, {name: getattr(self, name) for name in plain}
 
@@ -212,8 +203,7 @@ def concept_importance(
     """Measure how much a score depends on each concept; see `seewhy.concept_importance`."""
     run, began = run or Run(), time.perf_counter()
     check_designs(designs)
-    weights = model.fingerprint()
-    if found.weights != weights:
+    if found.weights != model.fingerprint():
         raise MethodError(
             f"these are concepts of {found.model} with other weights: factorize with {model.name}"
         )
@@ -222,7 +212,7 @@ def concept_importance(
     names: list[str] = []
     failures: list[Failure] = []
     with model.held(run):
-        for each in seen_by(model, pictures, found.layer, run, others, scored(model, target)):
+        for each in seen_by(model, pictures, found.layer, run, others, scorer(model, target)):
             if isinstance(each, Failure):
                 failures.append(each)
                 continue
@@ -246,12 +236,9 @@ def concept_importance(
         designs=designs,
         residual=residual,
         layer=found.layer,
-        seed=run.seed,
         seconds=time.perf_counter() - began,
-        model=model.name,
-        weights=weights,
-        versions=versions(),
         failures=tuple(failures),
+        **origin(model, run),
     )
     check_share(made, "more concepts, or an earlier layer")
     return made
@@ -327,27 +314,6 @@ def measure(
         rebuilt=alone[:, 0],
         emptied=alone[:, 1],
     )
-
-
-def scored(model: Model, target: TargetSpec) -> Any:
-    """Return what makes the score of prepared pictures: each is asked for the same target."""
-    if isinstance(target, list | tuple):
-        raise TargetError(
-            f"{len(target)} targets came, and importance is for one, the same in all pictures: ask "
-            "for one after another"
-        )
-    wanted = as_target(target)
-
-    def score(prepared: Prepared) -> Score:
-        return Score([wanted] * len(prepared), model, prepared)
-
-    return score
-
-
-def named(targets: Sequence[str]) -> str:
-    """Return targets in a few words."""
-    each = list(dict.fromkeys(targets))
-    return ", ".join(each[:3]) + (", ..." if len(each) > 3 else "")
 
 
 def check_read(measured: Measured, targets: Sequence[str], layer: str) -> None:

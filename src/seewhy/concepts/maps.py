@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -12,20 +12,19 @@ from torch import Tensor
 
 from seewhy.draw import Cell, overlay, panel
 from seewhy.draw.text import font, line_height, wrap
-from seewhy.errors import Failure, PictureError
-from seewhy.result import Result
+from seewhy.errors import PictureError
+from seewhy.result import ORIGIN, Traceable
 from seewhy.shown import Shown, canvas_of, packed, unpacked
 
 if TYPE_CHECKING:
     from seewhy.draw.report import Page
 
 View = Literal["panel", "overlay"]
-SMALL = 128  # pixels of a reference that is kept to be shown, at most
 MOST_SHOWN = 4  # pictures of a reference that is made of several
 
 
 @dataclass(frozen=True, eq=False)
-class ConceptMaps(Result):
+class ConceptMaps(Traceable):
     """Where each of k concepts is in pictures.
 
     names: of the concepts. maps: for each picture (k, *space), raw; what is positive speaks for the
@@ -44,12 +43,7 @@ class ConceptMaps(Result):
     question: str = ""
     method: str = ""
     layers: tuple[str, ...] = ()
-    seed: int = 0
     seconds: float = 0.0
-    model: str = "model"
-    weights: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
 
     kind = "concept maps"
 
@@ -177,8 +171,8 @@ class ConceptMaps(Result):
                 f"reference{number}.{place}": np.asarray(each)
                 for place, each in enumerate(pictures)
             }
-        plain = ("names", "question", "method", "layers", "seed", "seconds", "model", "weights")
-        data = {name: getattr(self, name) for name in (*plain, "versions")}
+        plain = ("names", "question", "method", "layers", "seconds", *ORIGIN)
+        data: dict[str, Any] = {name: getattr(self, name) for name in plain}
         data["references"] = [len(each) for each in self.references]
         return arrays, data | {"shown": shown}
 
@@ -235,10 +229,3 @@ class ConceptMaps(Result):
             small = each.convert("RGB").resize((half - 2, half - 2))
             sheet.paste(small, (place % 2 * half, place // 2 * half))
         return sheet
-
-
-def reduced(picture: Image.Image) -> Image.Image:
-    """Return a picture small enough to be kept as a reference."""
-    small = picture.convert("RGB")
-    small.thumbnail((SMALL, SMALL))
-    return small

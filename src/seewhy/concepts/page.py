@@ -32,7 +32,7 @@ def of_factorization(found: Factorization, meant: str) -> Page:
     meant: how the concepts were asked what they speak for. Raises PictureError where there is no
     picture, or no map of two axes.
     """
-    share = found.probabilities and found.meaning != "removal"
+    share = found.shares
     legend = [
         Concept(
             found.names[number] if found.names else f"concept {number + 1}",

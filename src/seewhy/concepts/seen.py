@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from seewhy.concepts.finite import check_finite
-from seewhy.errors import Failure, NoSpaceError
+from seewhy.errors import Failure, NoSpaceError, TargetError
 from seewhy.model.layers import Layer, LayerSpec
 from seewhy.model.prepare import batched
 from seewhy.model.reading import Ready, read_stream
 from seewhy.model.tape.record import Recording, record
 from seewhy.run import Run
 from seewhy.stream import batch_of
-from seewhy.targets import Score
+from seewhy.targets import Score, TargetSpec, as_target
 
 if TYPE_CHECKING:
     from seewhy.model.model import Model
@@ -78,6 +78,27 @@ def seen_by(
                 yield _seen(model, some, whole.rows(rows), layer, scored)
             done += len(group)
         run.report(done, max(done, total), "pictures")
+
+
+def scorer(model: Model, target: TargetSpec) -> Callable[[Prepared], Score]:
+    """Return what makes the score of prepared pictures: each is asked for the same target."""
+    if isinstance(target, list | tuple):
+        raise TargetError(
+            f"{len(target)} targets came, and all pictures are asked for the same one: ask for one "
+            "after another"
+        )
+    wanted = as_target(target)
+
+    def score(prepared: Prepared) -> Score:
+        return Score([wanted] * len(prepared), model, prepared)
+
+    return score
+
+
+def named(targets: Iterable[str]) -> str:
+    """Return targets in a few words."""
+    each = list(dict.fromkeys(targets))
+    return ", ".join(each[:3]) + (", ..." if len(each) > 3 else "")
 
 
 def _seen(

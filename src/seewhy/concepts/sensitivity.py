@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -25,7 +25,7 @@ from seewhy.model.predictions import name_of
 from seewhy.model.prepare import batched
 from seewhy.model.reading import Ready, read_each, read_stream, sources_of
 from seewhy.model.tape.record import record
-from seewhy.result import Result, versions
+from seewhy.result import ORIGIN, Traceable, origin
 from seewhy.run import Run, is_number
 from seewhy.shown import Shown, canvas_of, packed, unpacked
 from seewhy.stream import Order, Row, as_pictures, batch_of, explain_rows
@@ -45,7 +45,7 @@ RAMP = "Reds"  # white is where nothing would change
 
 
 @dataclass(frozen=True, eq=False)
-class SensitivityMaps(Result):
+class SensitivityMaps(Traceable):
     """Squared gradients over one picture of each class, summed over channels.
 
     classes: the class of each picture. of: whose gradients, "class" or "all". maps: for each
@@ -58,12 +58,7 @@ class SensitivityMaps(Result):
     maps: tuple[Tensor, ...]
     shown: tuple[Shown, ...]
     scores: Tensor
-    seed: int = 0
     seconds: float = 0.0
-    model: str = "model"
-    weights: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
 
     kind = "sensitivity"
 
@@ -158,7 +153,7 @@ class SensitivityMaps(Result):
         arrays, shown = packed(self.shown)
         arrays["scores"] = self.scores.numpy()
         arrays |= {f"maps{number}": maps.numpy() for number, maps in enumerate(self.maps)}
-        plain = ("classes", "of", "seed", "seconds", "model", "weights", "versions")
+        plain = ("classes", "of", "seconds", *ORIGIN)
         return arrays, {name: getattr(self, name) for name in plain} | {"shown": shown}
 
     @classmethod
@@ -209,12 +204,9 @@ def sensitivity(
         maps=tuple(maps for maps, _ in drawn),
         shown=tuple(shown for _, shown in drawn),
         scores=torch.tensor([[each.score for each in answers] for _, _, answers in found]),
-        seed=run.seed,
         seconds=time.perf_counter() - began,
-        model=model.name,
-        weights=order.weights,
-        versions=versions(),
         failures=tuple(failures),
+        **origin(model, run),
     )
 
 

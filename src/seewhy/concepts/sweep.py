@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from seewhy.concepts.found import Factorization
 from seewhy.concepts.meaning import Head, How
 from seewhy.concepts.number import Curve, knee
 from seewhy.concepts.seen import Seen, seen_by
-from seewhy.draw import Cell, panel
+from seewhy.draw import Cell, figure_image, panel
 from seewhy.draw.colors import RGB
 from seewhy.draw.concepts import concept_legend, concept_overlay, palette
 from seewhy.errors import Failure, MethodError
@@ -216,9 +215,7 @@ class Sweep(Result):
         axes.tick_params(labelsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-        written = io.BytesIO()
-        figure.savefig(written, format="png")
-        return Image.open(written).convert("RGB").resize((width, height))
+        return figure_image(figure).resize((width, height))
 
 
 def sweep(

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.concepts.finite import check_finite
-from seewhy.concepts.maps import MOST_SHOWN, ConceptMaps, reduced
+from seewhy.concepts.maps import MOST_SHOWN, ConceptMaps
 from seewhy.errors import Failure, NoSpaceError, PictureError, TargetError, tell_of
 from seewhy.methods import Method, as_method
 from seewhy.model.layers import LayerSpec
@@ -28,9 +28,9 @@ from seewhy.model.prepare import batched
 from seewhy.model.reading import name_of, read_each, sources_of
 from seewhy.model.tape.record import record
 from seewhy.model.tape.trees import row_of
-from seewhy.result import versions
+from seewhy.result import ORIGIN
 from seewhy.run import Run
-from seewhy.shown import Shown
+from seewhy.shown import Shown, reduced
 from seewhy.stream import explain_each
 from seewhy.targets import Contrast, Difference, Similarity
 
@@ -105,12 +105,9 @@ def find(
         question=question,
         method=first.method,
         layers=first.layers,
-        seed=run.seed,
         seconds=time.perf_counter() - began,
-        model=model.name,
-        weights=first.weights,
-        versions=versions(),
         failures=tuple(failures),
+        **{name: getattr(first, name) for name in ORIGIN},
     )
 
 

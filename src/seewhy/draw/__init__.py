@@ -1,5 +1,6 @@
 """From relevance to pictures: overlays, panels, legends and files; nothing here needs torch."""
 
+from seewhy.draw.figure import figure_image
 from seewhy.draw.files import FORMATS, save_image, to_png_bytes, write_whole
 from seewhy.draw.grid import Cell, panel
 from seewhy.draw.legend import colorbar
@@ -12,6 +13,7 @@ __all__ = [
     "mask_out",
     "colorize",
     "colorbar",
+    "figure_image",
     "Cell",
     "panel",
     "save_image",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from seewhy.draw import Cell, panel
-from seewhy.errors import Failure, PictureError
+from seewhy.errors import PictureError
 from seewhy.inside.field import Box
 from seewhy.inside.tiles import below
-from seewhy.result import Result
+from seewhy.result import ORIGIN, Traceable
 
 View = Literal["panel", "crops", "pictures"]
 ACROSS = 9  # pictures in a row
@@ -73,7 +73,7 @@ class Example:
 
 
 @dataclass(frozen=True, eq=False)
-class Exciting(Result):
+class Exciting(Traceable):
     """The pictures that excite units most.
 
     units: what they are called. examples: for each unit the pictures, the most exciting first.
@@ -85,12 +85,7 @@ class Exciting(Result):
     examples: tuple[tuple[Example, ...], ...]
     seen: int = 0
     by: str = "max"
-    seed: int = 0
     seconds: float = 0.0
-    model: str = "model"
-    weights: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
 
     kind = "exciting"
 
@@ -164,7 +159,7 @@ class Exciting(Result):
                         arrays[f"{kind}{number}.{rank}"] = np.asarray(image)
                 plain = ("source", "index", "value", "place", "box", "size")
                 listed[-1].append({name: getattr(each, name) for name in plain})
-        names = ("units", "seen", "by", "seed", "seconds", "model", "weights", "versions")
+        names = ("units", "seen", "by", "seconds", *ORIGIN)
         return arrays, {name: getattr(self, name) for name in names} | {"examples": listed}
 
     @classmethod

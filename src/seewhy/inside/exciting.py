@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from seewhy.errors import (
@@ -31,9 +30,9 @@ from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import Ready, read_stream
 from seewhy.model.tape.memory import no_memory, out_of_memory, release
 from seewhy.model.tape.record import Outcome, record
-from seewhy.result import versions
+from seewhy.result import origin
 from seewhy.run import Run, is_number
-from seewhy.shown import Shown
+from seewhy.shown import Shown, reduced
 from seewhy.stream import batch_of
 from seewhy.targets import Direction, Neuron, Score, Target, as_target
 
@@ -78,12 +77,9 @@ def exciting(
         examples=tuple(tuple(own) for own in search.best),
         seen=search.seen,
         by=by,
-        seed=run.seed,
         seconds=time.perf_counter() - began,
-        model=model.name,
-        weights=model.fingerprint(),
-        versions=versions(),
         failures=tuple(search.failures),
+        **origin(model, run),
     )
 
 
@@ -244,7 +240,9 @@ class _Search:
             part = whole.crop(
                 (math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
             )
-        return replace(found, size=whole.size, crop=_reduced(part), picture=_reduced(whole))
+        return replace(
+            found, size=whole.size, crop=reduced(part, KEPT), picture=reduced(whole, KEPT)
+        )
 
     def _field(self, layer: Layer, one: Prepared) -> Field | None:
         key = (layer, tuple(one.tensor.shape[1:]))
@@ -292,9 +290,3 @@ def on_original(box: Box, shown: Shown) -> Box | None:
         found.append([min(max(0.0, end), float(length)) for end in ends])
     (left, right), (top, bottom) = found
     return (left, top, right, bottom) if right > left and bottom > top else None
-
-
-def _reduced(picture: Image.Image) -> Image.Image:
-    small = picture.copy()
-    small.thumbnail((KEPT, KEPT))
-    return small

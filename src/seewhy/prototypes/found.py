@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.draw import Cell, panel
-from seewhy.errors import Failure, PictureError
+from seewhy.errors import PictureError
 from seewhy.prototypes.image import side_of
-from seewhy.result import Result
+from seewhy.result import ORIGIN, Traceable
 
 if TYPE_CHECKING:
     from seewhy.draw.report import Page
@@ -23,7 +23,7 @@ View = Literal["panel", "trajectory", "picture"]
 
 
 @dataclass(frozen=True, eq=False)
-class Prototype(Result):
+class Prototype(Traceable):
     """What a class, a channel or another target looks like to a model.
 
     inputs: (N, ...) as the model takes them. pictures: (N, C, *space), 0..1 where `known`, else as
@@ -46,12 +46,7 @@ class Prototype(Result):
     known: bool = True
     interrupted: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
     seconds: float = 0.0
-    model: str = "model"
-    weights: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
 
     kind = "prototype"
 
@@ -149,8 +144,8 @@ class Prototype(Result):
         """Return the arrays and the plain data that make up the answer."""
         names = ("inputs", "pictures", "loss", "losses", "trajectory")
         plain = (
-            "targets", "steps", "predictions", "known", "interrupted", "settings", "seed",
-            "seconds", "model", "weights", "versions",
+            "targets", "steps", "predictions", "known", "interrupted", "settings", "seconds",
+            *ORIGIN,
         )  # fmt: skip
         return {name: getattr(self, name).numpy() for name in names}, {
             name: getattr(self, name) for name in plain

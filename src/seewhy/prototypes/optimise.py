@@ -22,7 +22,7 @@ from seewhy.prototypes.image import Parametrisation, Units, as_parametrisation, 
 from seewhy.prototypes.objective import Diversity, Objective, TotalVariation
 from seewhy.prototypes.transforms import Transform, check_transforms, seen, usual
 from seewhy.prototypes.wanted import Mean, blank, rows_of, wanted
-from seewhy.result import versions
+from seewhy.result import origin
 from seewhy.run import Run, generator, is_number
 from seewhy.targets.score import Score
 
@@ -113,12 +113,9 @@ def prototype(
             **({"diversity": diversity} if diversity else {}),
             **({"variation": variation} if variation else {}),
         },
-        seed=run.seed,
         seconds=time.perf_counter() - began,
-        model=model.name,
-        weights=model.fingerprint(),
-        versions=versions(),
         failures=tuple(goal.failures),
+        **origin(model, run),
     )
 
 
