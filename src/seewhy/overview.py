@@ -53,7 +53,7 @@ class Summary:
             table.layers,
             table.default,
             table.remark,
-            parameters=sum(each.numel() for each in model.module.parameters()),
+            parameters=model.size,
             input=tuple(noise.tensor.shape[1:]),
             output=_output(model.outputs(noise)),
             kind=type(model.module).__name__,

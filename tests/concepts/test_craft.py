@@ -182,6 +182,13 @@ def test_principal_components_are_measured_too(model, world):
     assert bool((measured.total >= 0).all())
 
 
+def test_concepts_found_in_half_precision_belong_to_the_same_weights(model, world):
+    pictures = list(world.pictures[:4])
+    half = sw.factorize(model, pictures, 3, precision="bfloat16")
+    assert half.weights == model.fingerprint()
+    assert sw.concept_importance(model, half, pictures, "disk", designs=4).weights == half.weights
+
+
 def test_craft_gives_the_same_twice(model, crosses, world):
     again = sw.craft(model, list(of_class(world, 3, 24).pictures), "cross", crop=0.7, mixed=MIXED)
     assert torch.equal(again.bank.vectors, crosses.bank.vectors)

@@ -79,7 +79,12 @@ class _OfAttention(Method):
         return Attribution(torch.cat(found), layers=(Layer(used[0].name),) if named else ())
 
 
-@method("attention", paper="Vaswani et al. 2017, eq. 1", cost="1 forward", needs=("layers",))
+@method(
+    "attention",
+    paper="Vaswani et al. 2017, eq. 1",
+    cost="1 forward",
+    needs=("layers", "operations"),
+)
 @dataclass(frozen=True)
 class Attention(_OfAttention):
     """The attention of one layer, as it is: not a cause of the answer, and the same for any target.
@@ -117,7 +122,12 @@ class Attention(_OfAttention):
         return one.weights[:, self.head]
 
 
-@method("attention-rollout", paper="Abnar & Zuidema 2020", cost="1 forward", needs=("layers",))
+@method(
+    "attention-rollout",
+    paper="Abnar & Zuidema 2020",
+    cost="1 forward",
+    needs=("layers", "operations"),
+)
 @dataclass(frozen=True)
 class AttentionRollout(_OfAttention):
     """Attention multiplied through all layers, with one half of each for the skip connection.
@@ -155,7 +165,7 @@ class AttentionRollout(_OfAttention):
     "gradient-attention-rollout",
     paper="Chefer, Gur & Wolf 2021",
     cost="1 forward, 1 backward to the first attention",
-    needs=("gradient", "layers"),
+    needs=("gradient", "layers", "operations"),
 )
 @dataclass(frozen=True)
 class GradientAttentionRollout(_OfAttention):

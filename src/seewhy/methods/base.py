@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 Display = Literal["signed", "positive", "absolute"]
 
+_NEEDS = {
+    "gradient": "gradients",
+    "layers": "layers that can be read",
+    "operations": "operations of torch's own, to see them or to give them rules",
+}
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -93,8 +99,8 @@ def perform(how: Method, model: Model, prepared: Prepared, score: Score, run: Ru
     for need in needs_of(how):
         if not getattr(model.offers, need):
             raise MethodError(
-                f"{how.name} needs {need}, which {model.name} does not offer: choose a method "
-                "without it (seewhy methods lists what each needs)"
+                f"{how.name} needs {_NEEDS[need]}, which {model.name} does not offer: choose a "
+                "method without it (seewhy methods lists what each needs)"
             )
     if not prepared.tensor.numel():
         raise MethodError(f"the input has the shape {tuple(prepared.tensor.shape)}: it is empty")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "deeplift",
     paper="Shrikumar et al. 2017, rescale rule",
     cost="1 forward, and 1 forward, 1 backward for each baseline",
-    needs=("gradient",),
+    needs=("gradient", "operations"),
 )
 @dataclass(frozen=True)
 class DeepLIFT(Method):
@@ -64,7 +64,7 @@ class DeepLIFT(Method):
     "deeplift-shap",
     paper="Lundberg & Lee 2017",
     cost="1 + samples forwards, samples backwards",
-    needs=("gradient",),
+    needs=("gradient", "operations"),
 )
 @dataclass(frozen=True)
 class DeepLIFTSHAP(Method):

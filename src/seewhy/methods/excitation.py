@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "excitation-backprop",
     paper="Zhang et al. 2016",
     cost="1 forward, 1 backward with about its work; contrastive two of each",
-    needs=("gradient", "layers"),
+    needs=("gradient", "layers", "operations"),
 )
 @dataclass(frozen=True)
 class ExcitationBackprop(Method):

@@ -37,7 +37,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     "fullgrad",
     paper="Srinivas & Fleuret 2019",
     cost="1 forward, 1 backward",
-    needs=("gradient", "layers"),
+    needs=("gradient", "layers", "operations"),
 )
 @dataclass(frozen=True)
 class FullGrad(Method):

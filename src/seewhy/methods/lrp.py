@@ -83,7 +83,7 @@ class _Propagation(Method):
     "lrp",
     paper="Bach et al. 2015; rules as in Montavon et al. 2019",
     cost="1 forward, 1 backward with about twice its work",
-    needs=("gradient",),
+    needs=("gradient", "operations"),
 )
 @dataclass(frozen=True)
 class LRP(_Propagation):
@@ -123,7 +123,7 @@ class LRP(_Propagation):
     "attn-lrp",
     paper="Achtibat et al. 2024",
     cost="1 forward, 1 backward",
-    needs=("gradient",),
+    needs=("gradient", "operations"),
 )
 @dataclass(frozen=True)
 class AttnLRP(_Propagation):

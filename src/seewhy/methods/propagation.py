@@ -58,7 +58,7 @@ class _AtReLUs(Method):
     "guided-backprop",
     paper="Springenberg et al. 2015",
     cost="1 forward, 1 backward",
-    needs=("gradient",),
+    needs=("gradient", "operations"),
 )
 @dataclass(frozen=True)
 class GuidedBackprop(_AtReLUs):
@@ -76,7 +76,7 @@ class GuidedBackprop(_AtReLUs):
     "deconvolution",
     paper="Zeiler & Fergus 2014",
     cost="1 forward, 1 backward",
-    needs=("gradient",),
+    needs=("gradient", "operations"),
 )
 @dataclass(frozen=True)
 class Deconvolution(_AtReLUs):
@@ -92,7 +92,7 @@ class Deconvolution(_AtReLUs):
     "guided-grad-cam",
     paper="Selvaraju et al. 2017",
     cost="1 forward, 1 backward, and the method",
-    needs=("gradient", "layers"),
+    needs=("gradient", "layers", "operations"),
 )
 @dataclass(frozen=True)
 class GuidedGradCAM(Method):

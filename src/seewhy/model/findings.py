@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from seewhy.errors import LayerError
+from seewhy.errors import LayerError, warn
+from seewhy.model.bridge.foreign import Foreign
+from seewhy.model.bridge.survey import bytes_per_row as foreign_bytes
+from seewhy.model.bridge.survey import table as foreign_table
 from seewhy.model.experiment import unambiguous
 from seewhy.model.layers import ZERO_HEAD, Layer, LayerTable, layer_table
 from seewhy.model.outputs import detects, main_output
@@ -19,7 +22,7 @@ from seewhy.model.tape.guard import home
 from seewhy.model.tape.memory import out_of_memory, pass_bytes
 from seewhy.model.tape.passes import uncounted
 from seewhy.model.tape.record import raise_if_known
-from seewhy.model.tape.replay import AGREEMENT, Plan, make_plan
+from seewhy.model.tape.replay import AGREEMENT, Plan, make_plan, whole_plan
 from seewhy.model.tape.trace import trace
 from seewhy.model.tape.trees import select_rows, tensors
 from seewhy.run import Run, generator
@@ -67,6 +70,8 @@ class Findings:
             try:
                 with torch.inference_mode(mode=False), torch.enable_grad():
                     tensor = self._model.at_home(noise).tensor
+                    if isinstance(self._model.module, Foreign):
+                        return foreign_table(self._model.module, self._runner(noise), tensor)
                     return layer_table(trace(self._model.module, self._runner(noise), tensor))
             except RuntimeError as error:
                 raise_if_known(error, self._model.name)
@@ -91,6 +96,8 @@ class Findings:
             noise = self._model.at_home(noise)
             fixed = self._model.offers.batch is not None
             small = noise if fixed else noise.rows([0, 1])
+            if isinstance(self._model.module, Foreign):
+                return whole_plan(self._model, layer)
             two = trace(self._model.module, run, small.tensor)
             three = two if fixed else trace(self._model.module, run, noise.tensor)
             return make_plan(self._model, layer, two, three, small)
@@ -101,6 +108,10 @@ class Findings:
         """Return the memory that a forward takes for one picture, and a backward to the input."""
 
         def find() -> tuple[int, int]:
+            if isinstance(self._model.module, Foreign):
+                noise = self.noise(1, like)
+                self._runner(noise)(noise.tensor)
+                return foreign_bytes(self._model.module, noise.tensor)
             try:
                 return pass_bytes(self._model, self._model.at_home(self.noise(1, like)))
             except (RuntimeError, MemoryError) as error:
@@ -156,6 +167,9 @@ class Findings:
     def compiled(self, like: Prepared, run: Run) -> Compiled | None:
         """Return the network compiled, if the run wants that; None where it runs as it is."""
         if not run.compile:
+            return None
+        if isinstance(self._model.module, Foreign):
+            warn(f"{self._model.name} is compiled by its own framework: compile= changes nothing")
             return None
         backend = run.compile if isinstance(run.compile, str) else "inductor"
         form = self.layout(like)

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 
 from seewhy.errors import ModelError, TargetError
@@ -77,6 +78,17 @@ class Labels(Sequence[str]):
         else:
             hint = f"the classes are {self._names[0]!r}, {self._names[1]!r}, ... ({len(self)})"
         raise TargetError(f"there is no class {name!r}: {hint}")
+
+    @classmethod
+    def imagenet(cls) -> Labels:
+        """Return the thousand classes of ImageNet-1k, which come with this package.
+
+        >>> Labels.imagenet().number("n02123045")
+        281
+        """
+        text = resources.files("seewhy.data").joinpath("imagenet.tsv").read_text(encoding="utf-8")
+        rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+        return cls([name for _, name in rows], [id_ for id_, _ in rows])
 
     @classmethod
     def read(cls, path: str | Path) -> Labels:

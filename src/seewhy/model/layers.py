@@ -181,7 +181,7 @@ def layer_table(trace: Trace) -> LayerTable:
     every, places, grids = _describe(trace)
     layers = tuple(layer for layer in every if layer.output == 0)
     more = tuple(layer for layer in every if layer.output > 0)
-    score = _score(trace)
+    score = class_score(trace.outputs)
     if score is None:
         remark = "no gradient flows from the output back to the picture"
         return LayerTable(layers, None, remark, outputs=more)
@@ -253,6 +253,10 @@ def _layer(call: Call, index: int, fits: list[Reading]) -> Layer:
         channels = (module.in_features, module.out_features)
     elif _is_convolution(module):
         channels = (int(module.in_channels), int(module.out_channels))  # type: ignore[arg-type]
+    else:
+        axes = getattr(getattr(module, "kernel", None), "shape", ())  # of Keras, on torch
+        if len(axes) > 1:
+            channels = (int(axes[-2]), int(getattr(module, "filters", None) or axes[-1]))
     return _read(
         Layer(
             name=call.name,
@@ -279,12 +283,15 @@ def _is_convolution(module: nn.Module) -> bool:
     return isinstance(module, _CONVOLUTIONS)
 
 
-def _score(trace: Trace) -> Tensor | None:
-    """The sum over the pictures of the predicted class's score, of all numbers of an embedding."""
-    output = main_output(trace.outputs)
+def class_score(outputs: Any) -> Tensor | None:
+    """Return the sum over the pictures of the predicted class's score.
+
+    Of an embedding it is a sum of all its numbers; None where nothing flows back.
+    """
+    output = main_output(outputs)
     if not output.requires_grad:
         return None
-    if output.ndim <= 2 and not has_class_head(trace.outputs):
+    if output.ndim <= 2 and not has_class_head(outputs):
         return (output * _ramp(output)).sum()
     output = output.flatten(2).mean(2) if output.ndim > 2 else output.reshape(len(output), -1)
     return output.gather(1, output.argmax(1, keepdim=True)).sum()
@@ -336,14 +343,14 @@ def _latest(places: Iterable[_Place], gradients: Iterable[Tensor | None]) -> _Pl
         place
         for place, gradient in zip(places, gradients, strict=True)
         if gradient is not None
-        and _spreads(place.layer.reading.canonical(gradient))
+        and spreads(place.layer.reading.canonical(gradient))
         and not place.only_moves
     ]
     return max(fit, key=lambda place: place.inner.end, default=None)
 
 
-def _spreads(gradient: Tensor) -> bool:
-    """Whether a gradient (N, C, *space) reaches two places and two channels of every picture."""
+def spreads(gradient: Tensor) -> bool:
+    """Tell whether a gradient reaches two places and two channels of (N, C, *space)."""
     size = gradient.abs()
     places = (size.amax(1).flatten(1) > 0).sum(1).min()
     channels = (size.flatten(2).amax(2) > 0).sum(1).max()  # one channel: already a class map

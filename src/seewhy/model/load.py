@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.errors import ModelError
+from seewhy.model.bridge.adopt import LOGITS, adopt
+from seewhy.model.bridge.adopted import Offers
+from seewhy.model.bridge.files import application, foreign_file, is_foreign
 from seewhy.model.exported import read_program
 from seewhy.model.labels import Labels
-from seewhy.model.model import Model, Offers
+from seewhy.model.model import Model, of_adopted
 from seewhy.model.sources import SOURCES, demo
 from seewhy.model.tape.cut import Headless
 
@@ -25,17 +28,19 @@ FORMS = (
     '"demo", "demo/shortcut", "demo/transformer", "torchvision/resnet50", '
     '"timm/resnet18.a1_in1k", '
     '"hf/google/vit-base-patch16-224", '
+    '"keras/ResNet50", '
     '"torchvision/resnet50@weights.safetensors", "package.module:callable@weights.pth", '
-    'or a file "model.pt2"'
+    'a file "model.pt2", "model.keras", "model.onnx", or the folder of a SavedModel'
 )
 
 
 def load(
-    reference: str | Path | nn.Module | Model,
+    reference: Any,
     *,
     preprocess: Callable[..., Any] | None = None,
     labels: Any = None,
     allow_pickle: bool = False,
+    logits: bool = False,
 ) -> Model:
     """Return the model behind a reference.
 
@@ -44,8 +49,12 @@ def load(
     "timm/NAME", "hf/REPOSITORY or folder", with "?weights=none" for an untrained network and
     "@FILE" for weights of your own; a Python path "package.module:callable", called without
     arguments, with "@FILE"; a file of torch.export (.pt2), TorchScript, or a pickled module, which
-    runs code and needs allow_pickle=True; a torch module. preprocess and labels replace those that
-    come with it; labels may be a file.
+    runs code and needs allow_pickle=True; a torch module. Of other frameworks: "keras/NAME" of
+    keras.applications, a .keras file (with Lambda layers, which run code, allow_pickle=True), the
+    folder of a SavedModel, an .onnx file, the address of a model server ("http://..."), or a model
+    itself: see docs/frameworks.md. preprocess and labels replace those that come with it; labels
+    may be a file. logits: leave out the softmax or the sigmoid in which a Keras model ends; in a
+    reference, "?logits=true".
 
     Raises ModelError that says what to do, MissingDependencyError with the pip command.
 
@@ -54,10 +63,11 @@ def load(
     """
     if isinstance(reference, Model):
         return reference
-    if isinstance(reference, nn.Module):
-        model = Model(reference)
+    if isinstance(reference, str | Path):
+        model = _find(str(reference), allow_pickle=allow_pickle, logits=logits)
     else:
-        model = _find(str(reference), allow_pickle=allow_pickle)
+        adopted = adopt(reference, logits=logits)
+        model = Model(reference) if adopted is None else of_adopted(adopted)
     if preprocess is not None or labels is not None:
         known = Labels.read(labels) if isinstance(labels, str | Path) else labels
         model = Model(
@@ -95,46 +105,64 @@ def embedder(model: Model | nn.Module | str) -> Model:
     )
 
 
-def _find(reference: str, *, allow_pickle: bool) -> Model:
-    if Path(reference).expanduser().is_file():  # whatever signs its path has
-        return _file(Path(reference).expanduser(), allow_pickle=allow_pickle)
+def _find(reference: str, *, allow_pickle: bool, logits: bool) -> Model:
+    path = Path(reference).expanduser()
+    if path.is_file() or is_foreign(path):  # whatever signs its path has
+        return _file(path, allow_pickle=allow_pickle, logits=logits)
+    if reference.startswith(("http://", "https://")):
+        from seewhy.model.bridge.endpoint import load_endpoint
+
+        return load_endpoint(reference)
     name, at, weights = reference.partition("@")
     name, _, query = name.partition("?")
-    trained = _trained(query, reference)
+    trained, open_end = _asked(query, reference)
     file = Path(weights).expanduser() if at else None
     if file is not None and not file.is_file():
         raise ModelError(f"there is no file {file}: give the path of the weights after '@'")
-    source, slash, rest = name.partition("/")
-    if name == "demo":
-        model = demo(trained=trained and file is None)
-    elif slash and source in SOURCES and rest:
-        model = SOURCES[source](rest, trained and file is None)
-    elif ":" in name and not Path(name).exists():
-        model = _python(name)
-    elif Path(name).expanduser().exists():
+    source, slash, _ = name.partition("/")
+    if not (slash and source in SOURCES) and ":" not in name and Path(name).expanduser().exists():
         if file is not None:
             raise ModelError(f"{name} is a file already: give the architecture before '@'")
-        return _file(Path(name).expanduser(), allow_pickle=allow_pickle)
-    else:
-        near = difflib.get_close_matches(source, SOURCES, 1, 0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ModelError(f"there is no model {reference!r}{hint}: a model is {FORMS}")
+        path = Path(name).expanduser()
+        return _file(path, allow_pickle=allow_pickle, logits=logits or open_end)
+    model = _named(name, reference, trained=trained and file is None, logits=logits or open_end)
     if file is not None:
         _fill(model.module, file)
         model.name = f"{model.name}@{file.name}"
     return model
 
 
-def _trained(query: str, reference: str) -> bool:
-    if not query:
-        return True
-    key, _, value = query.partition("=")
-    if key != "weights" or value not in ("none", "default"):
-        raise ModelError(
-            f"{query!r} in {reference!r} is not understood: after '?' comes weights=none or "
-            "weights=default"
-        )
-    return value == "default"
+def _named(name: str, reference: str, *, trained: bool, logits: bool) -> Model:
+    """A model by its source and its name there."""
+    source, slash, rest = name.partition("/")
+    if source == "keras" and rest:
+        return of_adopted(application(rest, trained=trained, logits=logits))
+    if logits:
+        raise ModelError(LOGITS)
+    if name == "demo":
+        return demo(trained=trained)
+    if slash and source in SOURCES and rest:
+        return SOURCES[source](rest, trained)
+    if ":" in name:
+        return _python(name)
+    near = difflib.get_close_matches(source, SOURCES, 1, 0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ModelError(f"there is no model {reference!r}{hint}: a model is {FORMS}")
+
+
+def _asked(query: str, reference: str) -> tuple[bool, bool]:
+    """Whether trained weights are wanted, and whether the softmax is to be left out."""
+    known = {"weights": ("none", "default"), "logits": ("true", "false")}
+    found = {"weights": "default", "logits": "false"}
+    for part in query.split("&") if query else ():
+        key, _, value = part.partition("=")
+        if value not in known.get(key, ()):
+            raise ModelError(
+                f"{part!r} in {reference!r} is not understood: after '?' comes weights=none or "
+                "weights=default, and logits=true"
+            )
+        found[key] = value
+    return found["weights"] == "default", found["logits"] == "true"
 
 
 def _python(reference: str) -> Model:
@@ -156,9 +184,12 @@ def _python(reference: str) -> Model:
     finally:
         if added:
             sys.path.remove(here)
-    made = found if isinstance(found, nn.Module | Model) else found()
+    ready = isinstance(found, nn.Module | Model) or adopt(found) is not None
+    made = found if ready else found()
     if isinstance(made, Model):
         return made
+    if (adopted := adopt(made)) is not None:
+        return of_adopted(adopted)
     if not isinstance(made, nn.Module):
         raise ModelError(
             f"{reference} gave {type(made).__name__}: it must give a torch module or a Model"
@@ -166,7 +197,11 @@ def _python(reference: str) -> Model:
     return Model(made.eval(), name=attribute)
 
 
-def _file(path: Path, *, allow_pickle: bool) -> Model:
+def _file(path: Path, *, allow_pickle: bool, logits: bool = False) -> Model:
+    if is_foreign(path):
+        return of_adopted(foreign_file(path, allow_code=allow_pickle, logits=logits))
+    if logits:
+        raise ModelError(LOGITS)
     if path.is_dir():
         raise ModelError(f"{path} is a folder: give a file, or hf/{path} for transformers")
     if path.suffix == ".safetensors":

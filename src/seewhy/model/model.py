@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.data.images import Picture, find_pictures, read_picture
-from seewhy.errors import LayerError, ModelError, NoSpaceError, PictureError, warn
+from seewhy.errors import LayerError, MethodError, ModelError, NoSpaceError, PictureError, warn
+from seewhy.model.bridge.adopt import adopt
+from seewhy.model.bridge.adopted import Adopted, Offers
+from seewhy.model.bridge.foreign import Foreign
 from seewhy.model.findings import Findings
 from seewhy.model.function import Function
 from seewhy.model.labels import Labels
@@ -28,7 +31,7 @@ from seewhy.model.layers import (
 from seewhy.model.outputs import has_class_head, main_output
 from seewhy.model.predictions import Predictions, predictions
 from seewhy.model.prepare import Prepared, Preparer, batched
-from seewhy.model.tape.guard import guard, home, hookable
+from seewhy.model.tape.guard import guard, home, hookable, owned
 from seewhy.model.tape.luck import Luck
 from seewhy.model.tape.passes import spend
 from seewhy.model.tape.trees import joined, row_of, select_rows, usable
@@ -39,24 +42,16 @@ MOST_ROWS = 64  # at once on a CPU without a gradient: more only leave its cache
 CACHED = 48 << 20  # unless they are small: bytes at work, measured with two convolutions at 28 px
 
 
-@dataclass(frozen=True)
-class Offers:
-    """What methods may count on: gradients, layers; batch: the fixed number of rows, if it is."""
-
-    gradient: bool = True
-    layers: bool = True
-    batch: int | None = None
-
-
 class Model:
     """A network and what belongs to it.
 
-    module: any torch module; it is given back exactly as it came. Or a function of a batch, a
-    tensor (N, C, *space), that gives a tensor or an array, for methods that need no gradient.
-    preprocess: makes model input
-    of a picture (see `seewhy.Preprocess`; torchvision, timm and Hugging Face transforms and plain
-    functions work too). labels: names of the classes. name: what to call it. input_shape: of one
-    input, (C, *space), where layers are wanted before any picture has been prepared.
+    module: any torch module; it is given back exactly as it came. Or a model of another framework
+    (Keras, TensorFlow, JAX), seen through a bridge: see docs/frameworks.md. Or a function of a
+    batch, a tensor (N, C, *space), that gives a tensor or an array, for methods that need no
+    gradient. preprocess: makes model input of a picture (see `seewhy.Preprocess`; torchvision, timm
+    and Hugging Face transforms and plain functions work too). labels: names of the classes. name:
+    what to call it. input_shape: of one input, (C, *space), where layers are wanted before any
+    picture has been prepared.
 
     >>> model = Model(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval(), Preprocess((4, 4)))
     >>> model.prepare(Image.new("RGB", (8, 8))).tensor.shape
@@ -75,20 +70,29 @@ class Model:
     ) -> None:
         if isinstance(module, Model):
             raise ModelError("this is a seewhy.Model already: use it as it is")
+        foreign = adopt(module)
+        if foreign is not None:
+            module, offers = foreign.module, offers or foreign.offers
+            name, input_shape = name or foreign.name, input_shape or foreign.input_shape
+            preprocess = preprocess or foreign.preprocess
+            labels = labels if labels is not None else foreign.labels
         if not isinstance(module, nn.Module):
             if not callable(module):
                 raise ModelError(
                     f"a torch module or a function is expected, not {type(module).__name__}"
                 )
             name, module = name or getattr(module, "__name__", None), Function(module).eval()
-            offers = offers or Offers(gradient=False, layers=False)
+            offers = offers or Offers(gradient=False, layers=False, operations=False)
         compiled = type(module).__name__ == "OptimizedModule"  # compiled code calls no hooks
         self.module: nn.Module = module.get_submodule("_orig_mod") if compiled else module
         self.name = name or type(self.module).__name__
         self.preprocess = preprocess
         self.labels = labels if isinstance(labels, Labels) or labels is None else Labels(labels)
         hooks = hookable(self.module)
-        self.offers = offers or Offers(layers=hooks)
+        if isinstance(self.module, Foreign):
+            named = bool(self.module.engine.program.names)
+            offers = offers or Offers(layers=named, operations=False)
+        self.offers = offers or Offers(layers=hooks, operations=hooks)
         self.input_shape = input_shape
         self._preparer = Preparer(preprocess, self.name)
         self.findings = Findings(self)
@@ -216,8 +220,20 @@ class Model:
 
     @contextmanager
     def held(self, run: Run | None = None) -> Iterator[None]:
-        """Hold the network in evaluation mode, on the run's device, in its precision."""
+        """Hold the network in evaluation mode, on the run's device, in its precision.
+
+        Raises MethodError where another framework says what these are.
+        """
         device = check_device(run.device) if run is not None and run.device else None
+        framework = getattr(self.module, "framework", None)
+        if framework and run is not None:
+            wanted = device is not None and device.type != "cpu"
+            if wanted or run.dtype not in (None, torch.float32):
+                raise MethodError(
+                    f"{self.name} computes where, and in the precision, that {framework} gave it: "
+                    "leave device= and precision= out"
+                )
+            device, run = None, replace(run, precision=None)
         with guard(self.module, device, run.dtype if run is not None else None):
             before, self._seed = self._seed, run.seed if run is not None else self._seed
             try:
@@ -288,16 +304,30 @@ class Model:
             fit = min(fit, max(MOST_ROWS, CACHED // row))
         return min(fit, self.offers.batch or fit)
 
+    @property
+    def size(self) -> int:
+        """How many parameters it has; of another framework's network, all its weights."""
+        weights = getattr(self.module, "weights", None)
+        if hasattr(self.module, "framework") and callable(weights):
+            return sum(values.size for _, values in weights())
+        return sum(each.numel() for each in self.module.parameters())
+
     def fingerprint(self) -> str:
         """Return a short hash of the weights: names, shapes, 64 values spread over each tensor."""
         digest = hashlib.blake2b(digest_size=8)
         picked: dict[Any, list[Tensor]] = {}
         for prefix, part in self.module.named_modules():
             own = chain(part.named_parameters(recurse=False), part.named_buffers(recurse=False))
-            for name, tensor in own:
+            for name, each in own:
+                tensor = owned(each)
                 digest.update(f"{prefix}.{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
                 some = tensor.detach().reshape(-1)[:: max(1, tensor.numel() // 64)]
                 picked.setdefault((tensor.device, tensor.dtype), []).append(some)
+        if isinstance(self.module, Foreign):
+            for name, values in self.module.weights():
+                digest.update(f"{name}{values.shape}{values.dtype}".encode())
+                spread = values.reshape(-1)[:: max(1, values.size // 64)]
+                digest.update(spread.astype("float64").tobytes())
         for each in picked.values():  # one copy from a device for all of a kind
             digest.update(torch.cat(each).cpu().double().numpy().tobytes())
         return digest.hexdigest()
@@ -361,6 +391,18 @@ class Model:
             f"layer {wanted.name!r} of {self.name} is called {len(calls)} times: "
             f"number {wanted.call} does not exist (they count from 0)"
         )
+
+
+def of_adopted(found: Adopted) -> Model:
+    """Return the model of a network that was adopted from another framework."""
+    return Model(
+        found.module,
+        found.preprocess,
+        found.labels,
+        name=found.name,
+        input_shape=found.input_shape,
+        offers=found.offers,
+    )
 
 
 def is_model_input(pictures: Any) -> bool:

@@ -31,7 +31,8 @@ class Preprocess:
 
     size: (height, width) of the input, or one number for a square. resize: the shorter side is
     resized to this before the centre is cropped; None stretches the whole picture to `size`.
-    mean, std: one number a channel; one channel makes the picture grey.
+    mean, std: one number a channel, in the order of the input; one channel makes the picture grey.
+    bgr: turn the channels round, as networks that came from Caffe expect.
 
     >>> Preprocess(4, mean=(0.5,), std=(0.5,))(Image.new("RGB", (8, 8), "white")).shape
     torch.Size([1, 4, 4])
@@ -42,6 +43,7 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     interpolation: str = "bilinear"
+    bgr: bool = False
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return the picture as float32 (C, height, width)."""
@@ -51,6 +53,7 @@ class Preprocess:
         image = image.crop((left, top, left + width, top + height))
         values = torch.from_numpy(np.array(image, dtype=np.float32)).div_(255)
         values = values.reshape(height, width, -1).permute(2, 0, 1)
+        values = values.flip(0) if self.bgr else values
         mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
         return ((values - mean) / std).contiguous()
 

@@ -140,7 +140,7 @@ def _check(parts: list[nn.Module], device: torch.device | None, dtype: torch.dty
 def _evaluate(parts: list[nn.Module], name: str) -> None:
     """Switch to evaluation mode; `_restored` puts back what was."""
     training = [part for part in parts if part.training]
-    if training:
+    if training and not hasattr(parts[0], "framework"):  # others keep no mode in their modules
         warn(
             f"{name} is in training mode: it is explained in evaluation mode and given back in "
             "training mode (call .eval() first to silence this)"
@@ -264,8 +264,15 @@ def _like(tensor: Tensor, device: torch.device | None, dtype: torch.dtype | None
     with torch.inference_mode(mode=False), torch.no_grad():
         copy = tensor.detach().to(device=device, dtype=floating, copy=True)
     if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(copy, requires_grad=False)
+        copy = nn.Parameter(copy, requires_grad=False)
+    copy.lent_for = tensor  # type: ignore[attr-defined]
     return copy
+
+
+def owned(tensor: Tensor) -> Tensor:
+    """Return the weight that a lent one stands for, or itself."""
+    found: Tensor = getattr(tensor, "lent_for", tensor)
+    return found
 
 
 _eager_holders: dict[int, int] = {}  # by thread

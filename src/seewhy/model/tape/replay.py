@@ -172,6 +172,13 @@ def make_plan(model: Model, layer: Layer, two: Trace, three: Trace, noise: Prepa
     return plan
 
 
+def whole_plan(model: Model, layer: Layer) -> Plan:
+    """Replace the layer, skip nothing by hand: the network leaves out what it does not need."""
+    item = _Item(0, 1, hidden=False)
+    target = (model.find(layer), max(layer.call, 0))
+    return Plan(layer, target, [item], {}, needs_input=True, overwrites=False)
+
+
 def _edges(call: Call) -> set[Edge]:
     return {(edge.node, edge.output_nr) for edge in call.edges if edge is not None}
 

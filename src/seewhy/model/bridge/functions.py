@@ -1,0 +1,176 @@
+"""Functions of TensorFlow and of JAX: networks without layers, of which gradients are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seewhy.errors import ModelError
+from seewhy.model.bridge.adopted import Adopted, Offers
+from seewhy.model.bridge.foreign import Foreign
+from seewhy.model.bridge.jax import JaxEngine
+from seewhy.model.bridge.tensorflow import TensorFlowEngine
+from seewhy.model.bridge.visit import Note, Place, Visit
+
+CHANNELS = (1, 3, 4)
+
+
+class FunctionProgram:
+    """A function of a batch under a visit: nothing within it is seen.
+
+    flatten: all tensors of what it gives, in order. named: the outputs' names in that order, known
+    once it has run, where it gives them by name.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        flatten: Callable[[Any], list[Any]],
+        *,
+        channels_last: bool = True,
+        variables: Sequence[Any] = (),
+        inputs: Sequence[str] = (),
+    ) -> None:
+        self._function, self._flatten = function, flatten
+        self.channels_last, self.dtype = channels_last, torch.float32
+        self._variables, self._inputs = variables, inputs
+        self._keys: list[str] = []
+
+    names: Sequence[str] = ()
+
+    def __call__(self, visit: Visit, inputs: Sequence[Any], weights: Any) -> list[Any]:
+        """Run on inputs of the framework; return the outputs, flat."""
+        del weights  # a function brings them along
+
+        def run() -> list[Any]:
+            if self._inputs:
+                found = self._function(**dict(zip(self._inputs, inputs, strict=True)))
+            else:
+                found = self._function(*inputs)
+            self._keys = sorted(found) if isinstance(found, dict) else []
+            return self._flatten(found)
+
+        return visit.results(run)
+
+    def parameters(self) -> Any:
+        """Return nothing: a function brings its weights along."""
+        return ()
+
+    def note(self, place: Place, shape: tuple[int, ...]) -> Note:
+        """Describe a place; there is none."""
+        return Note(place, shape)
+
+    def arranged(self, picture: Tensor, others: Sequence[Any], named: dict[str, Any]) -> list[Any]:
+        """Return all inputs in order, those with a name where the function has it."""
+        if not named:
+            return [picture, *others]
+        unknown = set(named) - set(self._inputs)
+        if unknown or not self._inputs:
+            raise ModelError(f"this function has no input {min(unknown or named)!r}")
+        rest = iter([picture, *others])
+        return [named[name] if name in named else next(rest) for name in self._inputs]
+
+    def pack(self, outputs: list[Tensor]) -> Any:
+        """Return the outputs by name, where they have names."""
+        if self._keys:
+            return dict(zip(self._keys, outputs, strict=True))
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield every weight by name, as far as the function tells."""
+        for each in self._variables:
+            yield each.name, each.numpy()
+
+
+def tensorflow_function(function: Any, *, channels_last: bool | None = None) -> Adopted:
+    """Return a tf.function, or what tf.saved_model.load gave, as a torch module.
+
+    channels_last: how it takes pictures; None: as its signature says, else with channels last.
+    Raises ModelError for a saved object without a function to call.
+    """
+    import tensorflow as tf
+
+    owner = function
+    if not isinstance(function, tf.types.experimental.GenericFunction) and hasattr(
+        function, "signatures"
+    ):
+        function = function.signatures.get("serving_default") or _called(function)
+    shape, names = _signature(function)
+    last = channels_last if channels_last is not None else _last(shape)
+    program = FunctionProgram(
+        function,
+        tf.nest.flatten,
+        channels_last=last,
+        variables=getattr(owner, "variables", ()),
+        inputs=names,
+    )
+    return _adopted(Foreign(TensorFlowEngine(program)), function, shape, last=last)
+
+
+def saved_model(path: Path) -> Adopted:
+    """Return the network of a SavedModel folder."""
+    import tensorflow as tf
+
+    try:
+        found = tf.saved_model.load(str(path))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{path} is no readable SavedModel ({reason}): save it again") from error
+    adopted = tensorflow_function(found)
+    return Adopted(adopted.module, path.name, None, None, adopted.input_shape, adopted.offers)
+
+
+def jax_function(function: Callable[..., Any], *, channels_last: bool = True) -> Adopted:
+    """Return a function of JAX as a torch module; it takes a batch and gives scores."""
+    import jax
+
+    program = FunctionProgram(function, jax.tree.leaves, channels_last=channels_last)
+    return _adopted(Foreign(JaxEngine(program)), function, None, last=channels_last)
+
+
+def _adopted(module: Foreign, function: Any, shape: Any, *, last: bool) -> Adopted:
+    batch, own = None, None
+    if shape is not None and len(shape) > 1:
+        batch, *own = shape
+        own = [own[-1], *own[:-1]] if last and len(own) > 2 else own
+    known = tuple(own) if own and None not in own else None
+    offers = Offers(layers=False, operations=False, batch=batch)
+    name = getattr(function, "__name__", None) or getattr(function, "name", None) or "function"
+    name = name.decode() if isinstance(name, bytes) else str(name)
+    return Adopted(module, name, input_shape=known, offers=offers)
+
+
+def _called(found: Any) -> Any:
+    if callable(found):
+        return found
+    raise ModelError(
+        "this SavedModel has no signature 'serving_default' and cannot be called: save it with "
+        "signatures={'serving_default': function}"
+    )
+
+
+def _signature(function: Any) -> tuple[list[int | None] | None, list[str]]:
+    """The shape of the picture, with its batch, and the inputs' names, where they are known."""
+    named = getattr(function, "structured_input_signature", None)
+    if named is not None and named[1]:
+        specs = named[1]
+        picture = max(specs, key=lambda name: specs[name].shape.rank or 0)
+        order = [picture, *(name for name in specs if name != picture)]
+        shape = specs[picture].shape
+        return (shape.as_list() if shape.rank is not None else None), order
+    fixed = getattr(function, "input_signature", None)
+    if fixed and fixed[0].shape.rank is not None:
+        return fixed[0].shape.as_list(), []
+    return None, []
+
+
+def _last(shape: Sequence[int | None] | None) -> bool:
+    """Whether a picture's channels come last, by its shape; they do in TensorFlow where unknown."""
+    if shape is None or len(shape) < 4:
+        return True
+    return shape[-1] in CHANNELS or shape[1] not in CHANNELS

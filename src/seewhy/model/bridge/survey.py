@@ -1,0 +1,116 @@
+"""Survey: the layers of a foreign network, and the one whose map explains best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seewhy.model.bridge.foreign import Foreign, stub_name
+from seewhy.model.bridge.visit import Note, Place
+from seewhy.model.layers import Layer, LayerTable, class_score, spreads
+from seewhy.model.layout import Reading, readings
+from seewhy.model.outputs import main_output
+from seewhy.model.tape.guard import hooked
+from seewhy.model.tape.memory import WITHOUT_GRAPH
+
+TRIED = 12  # layers from the end; what lies before them is followed by most of the network
+SIZE = 4  # bytes of a number
+PARTLY = "not everything passes through it: it carries only part of the evidence"
+
+
+def table(module: Foreign, run: Callable[[Tensor], Any], tensor: Tensor) -> LayerTable:
+    """Describe every layer of a run on two pictures and choose the default.
+
+    It is the latest layer with space, which does not merely pool or pad, where the gradient of the
+    predicted class's score reaches at least two places and two channels, and behind which nothing
+    comes from the picture by another way. Where no layer is passed by everything it is the latest
+    with such a gradient, and the remark says so.
+    """
+    with torch.no_grad():
+        outputs = run(tensor)
+    notes = module.engine.latest
+    every = _layers(notes, tensor)
+    end = tuple(main_output(outputs).shape[1:])
+    candidates = [
+        (note, layer)
+        for note, layer in zip(notes, every, strict=True)
+        if layer.spatial and not (note.moves or note.inner or note.shape == end)
+    ]
+    partly: Layer | None = None
+    for note, layer in candidates[: -TRIED - 1 : -1]:
+        at, around = _gradients(module, run, tensor, note.place)
+        if at is None or not spreads(layer.reading.canonical(at)):
+            continue
+        if around is None or not bool(around.any()):
+            return LayerTable(tuple(every), layer)
+        partly = partly or layer
+    remark = PARTLY if partly is not None else "no layer has space and a gradient"
+    return LayerTable(tuple(every), partly, remark)
+
+
+def bytes_per_row(module: Foreign, tensor: Tensor) -> tuple[int, int]:
+    """Return the memory of a forward of one row, and of a forward with a backward, by the shapes.
+
+    The framework's own measure would be better, and is not to be had on a CPU.
+    """
+    sizes = [tensor[0].numel(), *(math.prod(note.shape) for note in module.engine.latest)]
+    plain = WITHOUT_GRAPH * max(sizes)
+    return SIZE * plain, SIZE * (2 * sum(sizes) + plain)
+
+
+def _layers(notes: Sequence[Note], tensor: Tensor) -> list[Layer]:
+    batch, size = len(tensor), tuple(tensor.shape[2:])
+    calls: dict[str, int] = {}
+    for note in notes:
+        calls[note.place.name] = calls.get(note.place.name, 0) + 1
+    grids: list[tuple[int, ...]] = []
+    found = []
+    for note in notes:
+        grid = note.shape[1:]
+        if len(grid) == len(size) > 0:  # maps, by what their framework says of them
+            fits = [Reading("channels-first", grid)] if math.prod(grid) > 1 else []
+            if note.kernel and fits:
+                grids = [known for known in grids if known != grid] + [grid]
+        else:
+            fits = readings((batch, *note.shape), batch, size, grids)
+        layer = Layer(
+            name=stub_name(note.place.name),
+            call=note.place.call if calls[note.place.name] > 1 else -1,
+            kind=note.kind,
+            shape=note.shape,
+            kernel=note.kernel,
+            channels=note.channels,
+            parameters=note.parameters,
+            readings=tuple(fits),
+            layout="vector" if len(note.shape) == 1 else None,
+        )
+        found.append(layer.read_as(fits[0]) if fits else layer)
+    return found
+
+
+def _gradients(
+    module: Foreign, run: Callable[[Tensor], Any], tensor: Tensor, place: Place
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradient of the predicted class's score at a place, and around it at the picture."""
+    kept: list[Tensor] = []
+    number = -1
+
+    def begin(_: Any, __: Any, ___: Any, output: Tensor) -> Tensor | None:
+        nonlocal number
+        number += 1
+        if number != place.call:
+            return None
+        kept.append(output.detach().requires_grad_())
+        return kept[-1].clone()
+
+    with torch.enable_grad(), hooked([(module.stub(place.name), begin)]), module.before_softmax():
+        picture = tensor.detach().clone().requires_grad_()
+        score = class_score(run(picture))
+    if score is None or not kept:
+        return None, None
+    at, around = torch.autograd.grad(score, [kept[0], picture], allow_unused=True)
+    return at, around

@@ -1,0 +1,92 @@
+"""TensorFlow in torch: a network's runs as compiled functions, their gradients by its own tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seewhy.model.bridge.foreign import Engine, Program, Pull
+from seewhy.model.bridge.visit import Visit, Wanted, patching
+
+ALIGNED = 64  # bytes: TensorFlow ends the process on memory that begins elsewhere
+
+
+class TensorFlowEngine(Engine):
+    """Runs a program in TensorFlow."""
+
+    framework = "TensorFlow"
+
+    def __init__(self, program: Program, **how: Any) -> None:
+        super().__init__(program, **how)
+        import tensorflow as tf
+
+        self._tf = tf
+        self._functions: dict[Wanted, Any] = {}
+
+    def trace(self, visit: Visit, inputs: Sequence[tuple[tuple[int, ...], str]]) -> None:
+        """Run the visit on symbols of these shapes and dtypes: nothing is computed."""
+        specs = [self._tf.TensorSpec(*each) for each in inputs]
+        graph = self._tf.function(lambda *given: self.program(visit, given, None), autograph=False)
+        graph.get_concrete_function(*specs)
+
+    def run(
+        self, wanted: Wanted, given: Sequence[Tensor], needed: Sequence[bool]
+    ) -> tuple[list[Tensor], Pull | None]:
+        """Run on the inputs, then the values of places; needed: of which gradients are wanted."""
+        values = [self._to(each) for each in given]
+        function = self._function(wanted)
+        if not any(needed):
+            with patching:
+                return [_back(each) for each in function(*values)], None
+        wrt = [value for value, is_needed in zip(values, needed, strict=True) if is_needed]
+
+        def taped() -> tuple[Any, list[Any]]:
+            with patching, self._tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(wrt)
+                return tape, function(*values)
+
+        kept = [taped()]
+
+        def pull(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+            tape, found = kept.pop() if kept else taped()  # a tape serves once
+            pairs = [(y, g) for y, g in zip(found, gradients, strict=True) if g is not None]
+            back = iter(
+                tape.gradient(
+                    [y for y, _ in pairs],
+                    wrt,
+                    output_gradients=[self._to(gradient) for _, gradient in pairs],
+                    unconnected_gradients="zero",
+                )
+            )
+            return [_back(next(back)) if is_needed else None for is_needed in needed]
+
+        return [_back(each) for each in kept[0][1]], pull
+
+    def _function(self, wanted: Wanted) -> Callable[..., Any]:
+        """The run as a compiled function; what does not lead to what is wanted is left out."""
+        if wanted not in self._functions:
+            count = len(wanted.sets)
+
+            def run(*given: Any) -> list[Any]:
+                split = len(given) - count
+                return self.program(Visit(wanted, given[split:]), given[:split], None)
+
+            self._functions[wanted] = self._tf.function(run, reduce_retracing=True, autograph=False)
+        found: Callable[..., Any] = self._functions[wanted]
+        return found
+
+    def _to(self, tensor: Tensor) -> Any:
+        tensor = tensor.detach().contiguous()
+        if tensor.data_ptr() % ALIGNED:
+            tensor = tensor.clone()
+        return self._tf.experimental.dlpack.from_dlpack(tensor.__dlpack__())
+
+
+def _back(tensor: Any) -> Tensor:
+    from tensorflow.experimental import dlpack
+
+    found: Tensor = torch.utils.dlpack.from_dlpack(dlpack.to_dlpack(tensor))
+    return found
