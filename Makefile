@@ -46,6 +46,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 # The packages of the last line ask for torchvision, or for OpenCV with windows: neither is wanted
 # as they ask for it, so they come without their dependencies.
 $(VENV)/dev: $(VENV)/core
-	$(PIP) -e '.[dev,hf]' opencv-python-headless scikit-learn ttach tqdm
+	$(PIP) -e '.[dev,hf,keras,flax,onnx,tensorboard,lightning]' tensorflow-cpu onnxscript
+	$(PIP) opencv-python-headless scikit-learn ttach tqdm
 	$(PIP) --no-deps torchvision timm grad-cam captum torchcam zennit
 	touch $@

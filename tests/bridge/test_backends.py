@@ -22,7 +22,7 @@ def test_on(backend, part, marked):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     threads = os.environ.get("OMP_NUM_THREADS", "1")
-    run = subprocess.run(
+    run = subprocess.run(  # noqa: S603 - this very interpreter
         [sys.executable, "-m", "pytest", "-q", "-m", marked, str(HERE / f"{part}.py")],
         env={
             **os.environ,

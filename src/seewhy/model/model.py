@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ from seewhy.model.tape.trees import joined, row_of, select_rows, usable
 from seewhy.run import Run, check_device
 
 BATCH = 16  # pictures that run at once where nothing else says
+FOREIGN = 2 << 30  # bytes for networks of other frameworks, to which each call is a cost
 MOST_ROWS = 64  # at once on a CPU without a gradient: more only leave its caches,
 CACHED = 48 << 20  # unless they are small: bytes at work, measured with two convolutions at 28 px
 
@@ -92,7 +93,7 @@ class Model:
         if isinstance(self.module, Foreign):
             named = bool(self.module.engine.program.names)
             offers = offers or Offers(layers=named, operations=False)
-        self.offers = offers or Offers(layers=hooks, operations=hooks)
+        self.offers = offers or Offers(layers=hooks)
         self.input_shape = input_shape
         self._preparer = Preparer(preprocess, self.name)
         self.findings = Findings(self)
@@ -296,6 +297,8 @@ class Model:
         times: what a row holds, as a multiple of what a plain pass holds for it. Without a
         gradient a CPU gets no more than its caches repay.
         """
+        if hasattr(self.module, "framework") and run.memory is None:
+            run = replace(run, memory=FOREIGN)
         # kernels keep copies of the weights in an order of their own
         unpacked = 2 * sum(each.nbytes for each in self.module.parameters())
         row = max(1, int(times * self.findings.bytes_per_row(prepared, gradient)))
@@ -307,30 +310,31 @@ class Model:
     @property
     def size(self) -> int:
         """How many parameters it has; of another framework's network, all its weights."""
-        weights = getattr(self.module, "weights", None)
-        if hasattr(self.module, "framework") and callable(weights):
-            return sum(values.size for _, values in weights())
+        if hasattr(self.module, "framework"):
+            return sum(each.numel() for _, each in self._weights())
         return sum(each.numel() for each in self.module.parameters())
 
     def fingerprint(self) -> str:
         """Return a short hash of the weights: names, shapes, 64 values spread over each tensor."""
         digest = hashlib.blake2b(digest_size=8)
         picked: dict[Any, list[Tensor]] = {}
-        for prefix, part in self.module.named_modules():
-            own = chain(part.named_parameters(recurse=False), part.named_buffers(recurse=False))
-            for name, each in own:
-                tensor = owned(each)
-                digest.update(f"{prefix}.{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                some = tensor.detach().reshape(-1)[:: max(1, tensor.numel() // 64)]
-                picked.setdefault((tensor.device, tensor.dtype), []).append(some)
-        if isinstance(self.module, Foreign):
-            for name, values in self.module.weights():
-                digest.update(f"{name}{values.shape}{values.dtype}".encode())
-                spread = values.reshape(-1)[:: max(1, values.size // 64)]
-                digest.update(spread.astype("float64").tobytes())
+        for name, tensor in self._weights():
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            some = tensor.detach().reshape(-1)[:: max(1, tensor.numel() // 64)]
+            picked.setdefault((tensor.device, tensor.dtype), []).append(some)
         for each in picked.values():  # one copy from a device for all of a kind
             digest.update(torch.cat(each).cpu().double().numpy().tobytes())
         return digest.hexdigest()
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by name, those that are lent as they are at home."""
+        if hasattr(self.module, "framework"):
+            yield from cast(Foreign, self.module).weights()
+            return
+        for prefix, part in self.module.named_modules():
+            own = chain(part.named_parameters(recurse=False), part.named_buffers(recurse=False))
+            for name, tensor in own:
+                yield f"{prefix}.{name}", owned(tensor)
 
     # ------------------------------------------------------------------ helpers
 

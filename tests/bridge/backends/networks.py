@@ -119,7 +119,7 @@ def native(model, cls, given, cut=None):
     if cut is None:
         return np.moveaxis(whole, -1, 1), None, None
     before, after = cut
-    middle = keras.ops.convert_to_numpy(before(last))
+    middle = compiled(before, last)
     at = gradient(lambda x: after(x)[:, cls], middle)
     return tuple(np.moveaxis(each, -1, 1) for each in (whole, middle, at))
 
@@ -130,11 +130,14 @@ def gradient(function, values):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        given = tf.constant(values)
-        with tf.GradientTape() as tape:
-            tape.watch(given)
-            score = tf.reduce_sum(function(given))
-        return tape.gradient(score, given).numpy()
+        @tf.function
+        def slope(given):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(given)
+                score = tf.reduce_sum(function(given))
+            return tape.gradient(score, given)
+
+        return slope(tf.constant(values)).numpy()
     if backend == "jax":
         import jax
 
@@ -144,3 +147,12 @@ def gradient(function, values):
     given = torch.tensor(values, requires_grad=True)
     function(given).sum().backward()
     return given.grad.numpy()
+
+
+def compiled(function, values):
+    """What a function gives; on TensorFlow compiled, which rounds as compiled code does."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)(tf.constant(values)).numpy()
+    return keras.ops.convert_to_numpy(function(values))

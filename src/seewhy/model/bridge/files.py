@@ -86,6 +86,7 @@ def keras_library() -> Any:
     settled = "keras" in sys.modules or (Path.home() / ".keras" / "keras.json").is_file()
     if not wanted and not settled and importlib.util.find_spec("tensorflow") is None:
         os.environ["KERAS_BACKEND"] = wanted = "torch"  # which is always there
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it says of the processor helps nobody
     try:
         keras = importlib.import_module("keras")
         version = str(keras.__version__)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from seewhy.errors import ModelError
 from seewhy.model.bridge.adopted import Adopted, Offers
 from seewhy.model.bridge.foreign import Foreign
-from seewhy.model.bridge.jax import JaxEngine
+from seewhy.model.bridge.jax import JaxEngine, as_torch
 from seewhy.model.bridge.visit import Note, Place, Visit
 
 
@@ -84,7 +83,7 @@ class NnxProgram(_FlaxProgram):
         shape = tuple(kernel.shape) if kernel is not None else ()
         return type(layer).__name__, shape, sum(each.size for each in values)
 
-    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by its path."""
         yield from _leaves(self._jax, self.parameters())
 
@@ -143,7 +142,7 @@ class LinenProgram(_FlaxProgram):
         count = sum(each.size for each in self._jax.tree.leaves(own))
         return self._kinds.get(name, ""), shape, count
 
-    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by its path."""
         yield from _leaves(self._jax, self._variables)
 
@@ -176,6 +175,7 @@ def _seen(kind: type, name: str, visit: Visit) -> type:
     return type(kind.__name__, (kind,), {"__call__": call})
 
 
-def _leaves(jax: Any, tree: Any) -> Iterator[tuple[str, np.ndarray]]:
+def _leaves(jax: Any, tree: Any) -> Iterator[tuple[str, Tensor]]:
     for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        yield jax.tree_util.keystr(path), np.asarray(value)
+        if not jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            yield jax.tree_util.keystr(path), as_torch(value)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -55,7 +54,7 @@ class Program(Protocol):
     def pack(self, outputs: list[Tensor]) -> Any:
         """Return the outputs in the structure in which the network gives them."""
 
-    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by name."""
 
 
@@ -200,7 +199,7 @@ class Foreign(nn.Module):
         found: Stub = self.__dict__["stubs"][name]
         return found
 
-    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by name."""
         yield from self.engine.program.weights()
 

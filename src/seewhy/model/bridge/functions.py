@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from seewhy.errors import ModelError
 from seewhy.model.bridge.adopted import Adopted, Offers
 from seewhy.model.bridge.foreign import Foreign
 from seewhy.model.bridge.jax import JaxEngine
-from seewhy.model.bridge.tensorflow import TensorFlowEngine
+from seewhy.model.bridge.tensorflow import TensorFlowEngine, as_torch
 from seewhy.model.bridge.visit import Note, Place, Visit
 
 CHANNELS = (1, 3, 4)
@@ -81,10 +80,10 @@ class FunctionProgram:
             return dict(zip(self._keys, outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by name, as far as the function tells."""
         for each in self._variables:
-            yield each.name, each.numpy()
+            yield each.name, as_torch(each)
 
 
 def tensorflow_function(function: Any, *, channels_last: bool | None = None) -> Adopted:

@@ -118,6 +118,12 @@ def _fill(tensor: Tensor, rows: int, filled: int, *, zero: bool = False) -> Tens
     return torch.cat([tensor, torch.zeros_like(more) if zero else more])
 
 
-def _back(array: Any, rows: int, filled: int) -> Tensor:
+def as_torch(array: Any) -> Tensor:
+    """Return an array of JAX in torch, in the same memory."""
     found: Tensor = dlpack.from_dlpack(array)
+    return found
+
+
+def _back(array: Any, rows: int, filled: int) -> Tensor:
+    found = as_torch(array)
     return found[:rows] if found.ndim and len(found) == filled else found

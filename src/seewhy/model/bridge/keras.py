@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.errors import ModelError
-from seewhy.model.bridge import applications
+from seewhy.model.bridge import applications, jax, tensorflow
 from seewhy.model.bridge.adopted import Adopted, Offers
 from seewhy.model.bridge.foreign import Foreign, not_built
-from seewhy.model.bridge.jax import JaxEngine
 from seewhy.model.bridge.keras_torch import KerasOnTorch
-from seewhy.model.bridge.tensorflow import TensorFlowEngine
 from seewhy.model.bridge.visit import Note, Place, Visit, patched
 
 MOVES = ("Pooling", "Padding", "Cropping", "Dropout", "Flatten", "Reshape", "Permute", "Input")
@@ -35,7 +33,6 @@ class KerasProgram:
         self.channels_last = _channels_last(keras, model)
         self.dtype = torch.float32
         self._keys: list[str] = []  # of the outputs, where they are a dict
-        self.instead: list[tuple[Any, str, Any]] = []  # calls that run in place of the layers' own
 
     @property
     def names(self) -> Sequence[str]:
@@ -64,7 +61,6 @@ class KerasProgram:
         changes = [(self.layers[n], "call", self._seen(visit, n)) for n in names]
         if visit.wanted.logits:
             changes += self._open_end()
-        changes += self.instead
         given = self._structured(inputs)
 
         def run() -> list[Any]:
@@ -117,17 +113,22 @@ class KerasProgram:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def parameters(self) -> Any:
-        """Return the weights as JAX takes them."""
-        model = self.model
-        return (
-            [each.value for each in model.trainable_variables],
-            [each.value for each in model.non_trainable_variables],
-        )
+        """Return the weights as they are handed in; on TensorFlow nothing flows back to them.
 
-    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield every weight by its path."""
+        Otherwise its compiled functions compute their gradients too, which nobody asked for.
+        """
+        lists = self.model.trainable_variables, self.model.non_trainable_variables
+        if self._keras.config.backend() != "tensorflow":
+            return tuple([each.value for each in some] for some in lists)
+        stop = self._keras.ops.stop_gradient
+        return tuple([stop(each.value) for each in some] for some in lists)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield every weight by its path, in the framework's own memory."""
+        backend = self._keras.config.backend()
+        convert = {"tensorflow": tensorflow.as_torch, "jax": jax.as_torch}.get(backend)
         for each in self.model.weights:
-            yield each.path, np.asarray(self._keras.ops.convert_to_numpy(each.value))
+            yield each.path, convert(each.value) if convert else each.value.detach()
 
     def _seen(self, visit: Visit, name: str) -> Any:
         """The layer's call, with the visit in between; what is no single tensor goes by."""
@@ -215,7 +216,10 @@ def keras_model(model: Any, *, logits: bool = False) -> Adopted:
             f"{model.name} does not end in a softmax or a sigmoid that could be left out: its "
             "outputs are explained as they are, without logits=True"
         )
-    engines: dict[str, Callable[..., Any]] = {"tensorflow": TensorFlowEngine, "jax": JaxEngine}
+    engines: dict[str, Callable[..., Any]] = {
+        "tensorflow": tensorflow.TensorFlowEngine,
+        "jax": jax.JaxEngine,
+    }
     if backend in engines:
         module: nn.Module = Foreign(engines[backend](program, logits=logits))
     elif backend == "torch":

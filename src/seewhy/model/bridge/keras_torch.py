@@ -1,16 +1,16 @@
-"""Keras on torch: its layers are torch modules, and their weighted sums torch's own operations."""
+"""Keras on torch: its layers are torch modules; under rules their sums are operations of torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
 from torch import Tensor, nn
 
 from seewhy.model.bridge.foreign import checked, inward, outward, stub_name
-from seewhy.model.bridge.visit import Visit, Wanted
+from seewhy.model.bridge.visit import Visit, Wanted, patched
+from seewhy.model.tape.intercept import ruled
 
 if TYPE_CHECKING:
     from seewhy.model.bridge.keras import KerasProgram
@@ -28,7 +28,7 @@ class KerasOnTorch(nn.Module):
             self.add_module(stub_name(name), layer)
         self.__dict__["behind"] = (program.model,)  # what the guard has to hold too
         self.training = program.model.training
-        program.instead = [
+        self.__dict__["own"] = [
             (layer, "call", call)
             for layer in program.layers.values()
             if (call := torch_call(layer)) is not None
@@ -42,11 +42,11 @@ class KerasOnTorch(nn.Module):
             for each in self.program.arranged(picture, others, named)
         ]
         visit = Visit(Wanted(logits=self.logits))
-        return self.program.pack(
-            [outward(each, last=last) for each in self.program(visit, given, None)]
-        )
+        with patched(self.__dict__["own"] if ruled() else ()):
+            found = self.program(visit, given, None)
+        return self.program.pack([outward(each, last=last) for each in found])
 
-    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by name."""
         yield from self.program.weights()
 
@@ -54,8 +54,8 @@ class KerasOnTorch(nn.Module):
 def torch_call(layer: Any) -> Callable[..., Tensor] | None:
     """Return a layer's call with torch's own operation, None where it runs as it is.
 
-    Keras adds biases and normalises in steps of its own. In one operation rules of propagation are
-    what they are for networks of torch, and convolutions take their fast kernels.
+    Keras adds biases and normalises in steps of its own. In one operation the rules of propagation
+    are what they are for networks of torch. Without rules layers run as they are, to the last bit.
     """
     kind = type(layer)
     if not kind.__module__.startswith("keras.") or not layer.built:

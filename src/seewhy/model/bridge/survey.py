@@ -59,7 +59,7 @@ def bytes_per_row(module: Foreign, tensor: Tensor) -> tuple[int, int]:
     """
     sizes = [tensor[0].numel(), *(math.prod(note.shape) for note in module.engine.latest)]
     plain = WITHOUT_GRAPH * max(sizes)
-    return SIZE * plain, SIZE * (2 * sum(sizes) + plain)
+    return SIZE * plain, SIZE * (sum(sizes) + plain)
 
 
 def _layers(notes: Sequence[Note], tensor: Tensor) -> list[Layer]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch.utils import dlpack
 
 from seewhy.model.bridge.foreign import Engine, Program, Pull
 from seewhy.model.bridge.visit import Visit, Wanted, patching
@@ -29,7 +29,9 @@ class TensorFlowEngine(Engine):
     def trace(self, visit: Visit, inputs: Sequence[tuple[tuple[int, ...], str]]) -> None:
         """Run the visit on symbols of these shapes and dtypes: nothing is computed."""
         specs = [self._tf.TensorSpec(*each) for each in inputs]
-        graph = self._tf.function(lambda *given: self.program(visit, given, None), autograph=False)
+        graph = self._tf.function(
+            lambda *given: self.program(visit, given, self.program.parameters()), autograph=False
+        )
         graph.get_concrete_function(*specs)
 
     def run(
@@ -40,7 +42,7 @@ class TensorFlowEngine(Engine):
         function = self._function(wanted)
         if not any(needed):
             with patching:
-                return [_back(each) for each in function(*values)], None
+                return [as_torch(each) for each in function(*values)], None
         wrt = [value for value, is_needed in zip(values, needed, strict=True) if is_needed]
 
         def taped() -> tuple[Any, list[Any]]:
@@ -61,9 +63,9 @@ class TensorFlowEngine(Engine):
                     unconnected_gradients="zero",
                 )
             )
-            return [_back(next(back)) if is_needed else None for is_needed in needed]
+            return [as_torch(next(back)) if is_needed else None for is_needed in needed]
 
-        return [_back(each) for each in kept[0][1]], pull
+        return [as_torch(each) for each in kept[0][1]], pull
 
     def _function(self, wanted: Wanted) -> Callable[..., Any]:
         """The run as a compiled function; what does not lead to what is wanted is left out."""
@@ -72,7 +74,8 @@ class TensorFlowEngine(Engine):
 
             def run(*given: Any) -> list[Any]:
                 split = len(given) - count
-                return self.program(Visit(wanted, given[split:]), given[:split], None)
+                weights = self.program.parameters()
+                return self.program(Visit(wanted, given[split:]), given[:split], weights)
 
             self._functions[wanted] = self._tf.function(run, reduce_retracing=True, autograph=False)
         found: Callable[..., Any] = self._functions[wanted]
@@ -85,8 +88,10 @@ class TensorFlowEngine(Engine):
         return self._tf.experimental.dlpack.from_dlpack(tensor.__dlpack__())
 
 
-def _back(tensor: Any) -> Tensor:
-    from tensorflow.experimental import dlpack
+def as_torch(tensor: Any) -> Tensor:
+    """Return a tensor or a variable of TensorFlow in torch, in the same memory."""
+    import tensorflow as tf
 
-    found: Tensor = torch.utils.dlpack.from_dlpack(dlpack.to_dlpack(tensor))
+    capsule = tf.experimental.dlpack.to_dlpack(tf.convert_to_tensor(tensor))
+    found: Tensor = dlpack.from_dlpack(capsule)
     return found

@@ -9,12 +9,13 @@ is touched: a mode of this thread sees each operation as it is called. What the 
 from __future__ import annotations
 
 import inspect
+import threading
 import types as python
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,14 @@ Handler = Callable[[Any, Call], Any]
 _VOUCHED = "seewhy: a rule answers for this node"
 
 
+_ruled = threading.local()
+
+
+def ruled() -> bool:
+    """Tell whether this thread runs a network under rules."""
+    return getattr(_ruled, "depth", 0) > 0
+
+
 class Rules(TorchFunctionMode):
     """A mode under which operations with a handler in `table` go by it; all others as ever.
 
@@ -95,6 +104,15 @@ class Rules(TorchFunctionMode):
         super().__init__()
         self.rows = 1
         self._entered: set[Any] = set()
+
+    def __enter__(self) -> Self:
+        _ruled.depth = getattr(_ruled, "depth", 0) + 1
+        super().__enter__()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        _ruled.depth -= 1
+        super().__exit__(*failure)
 
     def begin(self, leaf: Tensor) -> Tensor:
         """Return what the network gets for its input."""

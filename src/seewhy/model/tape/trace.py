@@ -59,8 +59,9 @@ class Call:
 
     @property
     def leaf(self) -> bool:
-        """Whether its module has no submodules."""
-        return next(self.module.children(), None) is None
+        """Whether its module has no submodules but lists of parameters."""
+        lists = nn.ParameterDict, nn.ParameterList
+        return all(isinstance(each, lists) for each in self.module.children())
 
 
 @dataclass(eq=False)
