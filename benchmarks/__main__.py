@@ -13,6 +13,7 @@ NAMES = (
     "cam",
     "concepts",
     "evaluation",
+    "frameworks",
     "gpu",
     "integrated_gradients",
     "passes",
