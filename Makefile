@@ -48,5 +48,5 @@ $(VENV)/core: pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/core
 	$(PIP) -e '.[dev,hf,keras,flax,onnx,tensorboard,lightning]' tensorflow-cpu onnxscript
 	$(PIP) opencv-python-headless scikit-learn ttach tqdm
-	$(PIP) --no-deps torchvision timm grad-cam captum torchcam zennit
+	$(PIP) --no-deps torchvision timm grad-cam captum torchcam zennit onnx2torch
 	touch $@

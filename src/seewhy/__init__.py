@@ -103,6 +103,7 @@ if TYPE_CHECKING:
         XGradCAM,
         method,
     )
+    from seewhy.model.bridge.endpoint import Endpoint
     from seewhy.model.labels import Labels
     from seewhy.model.layers import Layer
     from seewhy.model.load import embedder, load
@@ -123,6 +124,7 @@ __all__ = [
     "Labels",
     "Layer",
     "embedder",
+    "Endpoint",
     "explain",
     "explain_each",
     "compare",
@@ -258,6 +260,7 @@ _HOMES = {
     "seewhy.inside.examples": ("Exciting",),
     "seewhy.inside.filters": ("Filters",),
     "seewhy.inside.recorded": ("Activations",),
+    "seewhy.model.bridge.endpoint": ("Endpoint",),
     "seewhy.model.labels": ("Labels",),
     "seewhy.model.layers": ("Layer",),
     "seewhy.model.load": ("embedder", "load"),

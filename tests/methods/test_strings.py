@@ -292,7 +292,7 @@ def test_every_method_says_where_it_comes_from_and_what_it_costs():
         assert row["paper"]
         assert row["cost"]
         assert row["family"]
-        assert set(cls.needs) <= {"gradient", "layers", "attention"}
+        assert set(cls.needs) <= {"gradient", "layers", "operations"}
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def perform(how: Method, model: Model, prepared: Prepared, score: Score, run: Ru
             raise MethodError(
                 f"{how.name} needs {_NEEDS[need]}, which {model.name} does not offer: choose a "
                 "method without it (seewhy methods lists what each needs)"
+                + getattr(model.module, "advice", "")
             )
     if not prepared.tensor.numel():
         raise MethodError(f"the input has the shape {tuple(prepared.tensor.shape)}: it is empty")

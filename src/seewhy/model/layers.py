@@ -254,7 +254,7 @@ def _layer(call: Call, index: int, fits: list[Reading]) -> Layer:
     elif _is_convolution(module):
         channels = (int(module.in_channels), int(module.out_channels))  # type: ignore[arg-type]
     else:
-        axes = getattr(getattr(module, "kernel", None), "shape", ())  # of Keras, on torch
+        axes: Any = getattr(getattr(module, "kernel", None), "shape", ())  # of Keras, on torch
         if len(axes) > 1:
             channels = (int(axes[-2]), int(getattr(module, "filters", None) or axes[-1]))
     return _read(
@@ -264,7 +264,7 @@ def _layer(call: Call, index: int, fits: list[Reading]) -> Layer:
             output=index,
             kind=type(module).__name__,
             shape=shape[1:],
-            kernel=tuple(kernel) if isinstance(kernel, tuple) else (int(kernel),) * 2,
+            kernel=tuple(kernel) if isinstance(kernel, tuple | list) else (int(kernel),) * 2,
             channels=channels,
             parameters=sum(p.numel() for p in module.parameters()),
             readings=tuple(fits),

@@ -20,7 +20,7 @@ def adopt(found: Any, *, logits: bool = False) -> Adopted | None:
     """Return the torch module behind an object of another framework; None for all others.
 
     Known are Keras models, tf.functions and what tf.saved_model.load gives, jitted functions of
-    JAX, flax modules (nnx, and linen bound to its variables). logits: of a Keras model, leave out
+    JAX, flax modules (nnx, and linen bound to its variables), onnx.ModelProto. logits: of a Keras model, leave out
     the softmax or the sigmoid in which it ends.
     """
     if _is(found, "keras", "Model"):
@@ -41,6 +41,10 @@ def adopt(found: Any, *, logits: bool = False) -> Adopted | None:
         from seewhy.model.bridge.functions import tensorflow_function
 
         return tensorflow_function(found)
+    if _is(found, "onnx", "ModelProto"):
+        from seewhy.model.bridge.onnx import adopted_onnx
+
+        return adopted_onnx(found)
     if type(found).__module__.startswith("jaxlib") and hasattr(found, "lower"):
         from seewhy.model.bridge.functions import jax_function
 

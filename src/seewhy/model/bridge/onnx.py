@@ -29,6 +29,7 @@ from seewhy.run import generator
 SAME = 1e-4  # of an output's largest value: the converted network sums in another order
 OPSET = 17  # the last one whose operators onnx2torch knows; newer graphs are lowered to it
 SIDE = 224  # of the noise for a check, where the graph leaves the size open
+PAIRS = ("kernel_size", "stride", "padding", "dilation")
 INSTALL = "pip install onnx2torch"
 
 
@@ -41,7 +42,9 @@ def load_onnx(source: Any, *, differentiable: bool | None = None) -> Model:
     None converts the graph to torch where onnx2torch is installed and the converted network gives
     what ONNX Runtime gives on noise (within 1e-4 of the largest value), so that all methods apply;
     True insists on it; False leaves the graph to ONNX Runtime on the CPU, of which only the scores
-    are known, for methods without gradients such as 'rise' and 'occlusion'.
+    are known, for methods without gradients such as 'rise' and 'occlusion'. A converted network may
+    be built of other operations than the one that was exported (a hard sigmoid becomes a clamp):
+    methods that give rules to operations, such as LRP and guided backpropagation, see those.
 
     Warns where onnx2torch is there and the graph does not convert. Raises ModelError for what is no
     ONNX file, a damaged one, and one that ONNX Runtime does not know or that does not convert but
@@ -96,7 +99,7 @@ class Runtime(nn.Module):
     def __init__(self, session: Any, signature: Signature, name: str) -> None:
         super().__init__()
         self.session, self.signature, self.name = session, signature, name
-        self.advice = "" if _installed() else f"{INSTALL} to convert it: then gradients apply too"
+        self.advice = "" if _installed() else f", or {INSTALL}: converted it offers gradients too"
 
     def forward(self, pictures: Tensor, **others: Any) -> Any:
         """Return the outputs for a batch (N, C, *space), a tensor or a dict of them by name."""
@@ -164,10 +167,15 @@ def _convert(source: Any) -> nn.Module:
     reason = ""
     for lowered in (False, True):
         try:
-            found: nn.Module = convert(_lowered(proto) if lowered else proto)
+            with torch.random.fork_rng(devices=[]):  # layers draw weights before they get theirs
+                found: nn.Module = convert(_lowered(proto) if lowered else proto)
         except Exception as error:  # noqa: BLE001 - whatever stops it, the next form is tried
             reason = reason or reason_of(error)
         else:
+            for part in found.modules():  # pools come with their sizes in lists
+                for name, value in list(part.__dict__.items()):
+                    if name in PAIRS and isinstance(value, list):
+                        setattr(part, name, tuple(value))
             return found.eval()
     raise _UnfitError(f"onnx2torch does not know all of it ({reason})")
 

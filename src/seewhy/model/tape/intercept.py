@@ -107,12 +107,12 @@ class Rules(TorchFunctionMode):
 
     def __enter__(self) -> Self:
         _ruled.depth = getattr(_ruled, "depth", 0) + 1
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *failure: object) -> None:
         _ruled.depth -= 1
-        super().__exit__(*failure)
+        super().__exit__(*failure)  # type: ignore[no-untyped-call]
 
     def begin(self, leaf: Tensor) -> Tensor:
         """Return what the network gets for its input."""
