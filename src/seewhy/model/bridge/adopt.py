@@ -20,8 +20,8 @@ def adopt(found: Any, *, logits: bool = False) -> Adopted | None:
     """Return the torch module behind an object of another framework; None for all others.
 
     Known are Keras models, tf.functions and what tf.saved_model.load gives, jitted functions of
-    JAX, flax modules (nnx, and linen bound to its variables), onnx.ModelProto. logits: of a Keras model, leave out
-    the softmax or the sigmoid in which it ends.
+    JAX, flax modules (nnx, and linen bound to its variables), onnx.ModelProto. logits: of a Keras
+    model, leave out the softmax or the sigmoid in which it ends.
     """
     if _is(found, "keras", "Model"):
         from seewhy.model.bridge.keras import keras_model
