@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "cam",
     paper="Zhou et al. 2016, eq. 2",
     cost="1 forward",
-    needs=("gradient", "layers"),
+    needs=("gradient", "layers", "operations"),
 )
 @dataclass(frozen=True)
 class CAM(LayerMaps):

@@ -199,6 +199,8 @@ class Model:
             if table.remark:
                 warn(f"layer {str(table.default)!r} of {self.name}: {table.remark}")
             return self.findings.settled(table.default, like)
+        if isinstance(self.module, Foreign):
+            spec = self.module.name_of(spec) or spec
         found = self._search(spec, table)
         return self.findings.settled(found, like)
 

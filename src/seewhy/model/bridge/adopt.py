@@ -35,8 +35,11 @@ def adopt(found: Any, *, logits: bool = False) -> Adopted | None:
         from seewhy.model.bridge.flax import flax_module
 
         return flax_module(found)
-    if _is(found, "tensorflow.types.experimental", "GenericFunction") or (
-        "tensorflow" in sys.modules and hasattr(found, "signatures")
+    if (
+        _is(found, "tensorflow.types.experimental", "GenericFunction")
+        or _is(found, "tensorflow.types.experimental", "ConcreteFunction")
+        or _is(found, "tensorflow", "Module")
+        or ("tensorflow" in sys.modules and hasattr(found, "signatures"))
     ):
         from seewhy.model.bridge.functions import tensorflow_function
 

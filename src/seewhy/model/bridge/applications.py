@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
 from seewhy.model.labels import Labels
 from seewhy.model.prepare import Preprocess
@@ -15,26 +16,30 @@ OWN_SCALING = ("Rescaling", "Normalization")
 
 
 def known(
-    keras: Any, model: Any, shape: tuple[int, ...] | None
+    keras: Any, model: Any, shape: tuple[int, ...] | None, dtype: torch.dtype
 ) -> tuple[Preprocess | None, Labels | None]:
-    """Return the preprocessing of a model and its labels, as far as its name and layers tell.
+    """Return the preprocessing of a model and its labels, as far as its layers and name tell.
 
-    One that has the name of a network of keras.applications gets that one's; one that rescales
-    pictures itself gets them as 0..255; others get none. With 1000 classes an application's labels
-    are ImageNet's.
+    One that rescales pictures itself, or takes whole numbers, gets them as 0..255. One that has the
+    name of a network of keras.applications gets that one's; others get none. With 1000 classes an
+    application's labels are ImageNet's.
     """
     if shape is None or len(shape) != 3 or shape[0] not in (1, 3):
         return None, None
     size = (shape[1], shape[2])
-    home = application(keras, model.name)
-    if home is not None and shape[0] == 3:
-        ends = model.outputs[0].shape
-        labels = Labels.imagenet() if len(ends) == 2 and ends[-1] == 1000 else None
-        return probed(home.preprocess_input, size), labels
-    first = [type(layer).__name__ for layer in model.layers[:3]]
-    if any(name in OWN_SCALING for name in first):
-        return Preprocess(size, mean=(0.0,) * shape[0], std=(1 / 255,) * shape[0]), None
-    return None, None
+    home, labels = application(keras, model.name), None
+    ends = model.outputs[0].shape
+    if home is not None and len(ends) == 2 and ends[-1] == 1000:
+        labels = Labels.imagenet()
+    begins = [type(layer).__name__ for layer in model._flatten_layers(include_self=False)]  # noqa: SLF001
+    if any(name in OWN_SCALING for name in begins[:4]) or not dtype.is_floating_point:
+        plain = Preprocess(size, mean=(0.0,) * shape[0], std=(1 / WHITE,) * shape[0])
+        return plain, labels
+    if home is None or shape[0] != 3:
+        return None, labels
+    found = probed(home.preprocess_input, size)
+    scaled = max(found.std) > 2 / WHITE or any(abs(each) > 1 / WHITE for each in found.mean)
+    return (found if scaled else None), labels
 
 
 def application(keras: Any, name: str) -> ModuleType | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,12 +15,16 @@ from seewhy.model.bridge.foreign import Foreign
 from seewhy.model.bridge.jax import JaxEngine, as_torch
 from seewhy.model.bridge.visit import Note, Place, Visit
 
+_EVALUATION = {"train": False, "training": False, "deterministic": True}
+
 
 class _FlaxProgram:
     """What nnx and linen have in common: pictures with channels last, one output or several."""
 
     channels_last = True
+    least_axes = 4
     dtype = torch.float32
+    form: Any = None
 
     def note(self, place: Place, shape: tuple[int, ...]) -> Note:
         """Describe a place that gives an output of this shape."""
@@ -97,6 +102,8 @@ class LinenProgram(_FlaxProgram):
 
         self._jax, self._linen = jax, linen
         self._module, self._variables = bound.unbind()
+        known = inspect.signature(type(self._module).__call__).parameters
+        self._flags = {name: value for name, value in _EVALUATION.items() if name in known}
         self._kinds: dict[str, str] = {}
 
     @property
@@ -124,7 +131,9 @@ class LinenProgram(_FlaxProgram):
 
         def run() -> list[Any]:
             with self._linen.intercept_methods(seen):
-                return list(self._jax.tree.leaves(self._module.apply(weights, *inputs)))
+                return list(
+                    self._jax.tree.leaves(self._module.apply(weights, *inputs, **self._flags))
+                )
 
         return visit.results(run)
 

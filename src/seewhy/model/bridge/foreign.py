@@ -29,11 +29,17 @@ Pull = Callable[[Gradients], Gradients]
 class Program(Protocol):
     """A network in its framework, run under a visit.
 
-    channels_last: whether its maps are (N, *space, C); dtype: of the pictures it takes.
+    channels_last: whether its maps are (N, *space, C), and least_axes from how many axes on a
+    tensor is a map; dtype: of the pictures it takes.
     """
 
     channels_last: bool
+    least_axes: int
     dtype: torch.dtype
+
+    @property
+    def form(self) -> Any:
+        """What a compiled run depends on beside the weights' values."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -66,14 +72,27 @@ class Engine(ABC):
     def __init__(self, program: Program, *, logits: bool = False) -> None:
         self.program, self.logits = program, logits
         self.latest: Sequence[Note] = ()  # what there was in the last run, in order
+        self.inputs: Sequence[Tensor] = ()  # of the same shapes
+        self.ends: list[int] = []  # the ids of the last outputs, in order
+        self.picture = 0  # the number of the picture among them
         self._notes: dict[Any, list[Note]] = {}
+        self._form = program.form
+
+    def renew(self) -> None:
+        """Forget what was compiled, where the network has changed since."""
+        if self._form != self.program.form:
+            self._form = self.program.form
+            self._notes.clear()
+            self.forget()
 
     def notes(self, inputs: Sequence[Tensor]) -> list[Note]:
         """Return what there is in a run on inputs of these shapes; found once for each."""
+        if not self.program.names:
+            return []
         key = tuple((each.shape[1:], each.dtype) for each in inputs)
         if key not in self._notes:
             visit = Visit(Wanted(logits=self.logits), noting=True)
-            shapes = [((2, *each.shape[1:]), dtype_name(each.dtype)) for each in inputs]
+            shapes = [(tuple(each.shape), dtype_name(each.dtype)) for each in inputs]
             with patching:
                 self.trace(visit, shapes)
             self._notes[key] = [
@@ -82,7 +101,16 @@ class Engine(ABC):
                 if len(value.shape)
             ]
         self.latest = self._notes[key]
+        self.inputs = [each.detach().new_empty(()).expand(each.shape) for each in inputs]
         return self._notes[key]
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Forget what was compiled."""
+
+    @abstractmethod
+    def passed(self, places: Sequence[Place], output: int) -> list[bool]:
+        """Tell of each place whether all that an output knows of the picture goes through it."""
 
     @abstractmethod
     def trace(self, visit: Visit, inputs: Sequence[tuple[tuple[int, ...], str]]) -> None:
@@ -167,10 +195,8 @@ class Foreign(nn.Module):
     def forward(self, picture: Tensor, *others: Any, **named: Any) -> Any:
         """Run the network, split where its layers are hooked."""
         engine, program = self.engine, self.engine.program
-        inputs = [
-            inward(checked(each, program.dtype), last=program.channels_last)
-            for each in program.arranged(picture, others, named)
-        ]
+        engine.renew()
+        inputs, engine.picture = inputs_of(program, picture, others, named)
         stubs: dict[str, Stub] = self.__dict__["stubs"]
         awake = {name for name, stub in stubs.items() if stub.awake}
         asked = [note.place for note in engine.notes(inputs) if note.place.name in awake]
@@ -192,12 +218,19 @@ class Foreign(nn.Module):
                 made = stub(self._cross(wanted, inputs, replaced)[0])
             replaced[place] = made
         wanted = Wanted((), tuple(replaced), logits=engine.logits)
-        return program.pack(self._cross(wanted, inputs, replaced))
+        end = self._cross(wanted, inputs, replaced)
+        engine.ends = [id(each) for each in end]
+        return program.pack(end)
 
     def stub(self, name: str) -> Stub:
         """Return the module that stands for a layer."""
         found: Stub = self.__dict__["stubs"][name]
         return found
+
+    def name_of(self, layer: Any) -> str | None:
+        """Return the name of a layer that is given as the framework's own object."""
+        known: dict[str, Any] = getattr(self.engine.program, "layers", {})
+        return next((stub_name(name) for name, each in known.items() if each is layer), None)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by name."""
@@ -220,28 +253,37 @@ class Foreign(nn.Module):
     def _cross(
         self, wanted: Wanted, inputs: list[Tensor], replaced: dict[Place, Tensor]
     ) -> list[Tensor]:
-        last = self.engine.program.channels_last
-        values = [inward(each, last=last) for each in replaced.values()]
+        program = self.engine.program
+        values = [inward(each, program) for each in replaced.values()]
         found = _Crossing.apply(self.engine, wanted, *inputs, *values)  # type: ignore[no-untyped-call]
-        return [outward(each, last=last) for each in found]
+        return [outward(each, program) for each in found]
 
 
-def checked(tensor: Any, dtype: torch.dtype) -> Tensor:
-    """Return an input in the dtype of the network."""
-    if not isinstance(tensor, Tensor):
-        tensor = torch.as_tensor(tensor)
-    found: Tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
-    return found
+def inputs_of(
+    program: Program, picture: Tensor, others: Sequence[Any], named: dict[str, Any]
+) -> tuple[list[Tensor], int]:
+    """Return all inputs in order, as the network takes them, and the number of the picture."""
+    found, place = [], 0
+    for number, each in enumerate(program.arranged(picture, others, named)):
+        place = number if each is picture else place
+        tensor = each if isinstance(each, Tensor) else torch.as_tensor(each)
+        dtype = program.dtype if each is picture else torch.float32
+        if tensor.is_floating_point():
+            tensor = tensor.to(dtype) if dtype.is_floating_point else tensor.round().to(dtype)
+        found.append(inward(tensor, program))
+    return found, place
 
 
-def inward(tensor: Tensor, *, last: bool) -> Tensor:
+def inward(tensor: Tensor, program: Program) -> Tensor:
     """Return maps (N, C, *space) as the network takes them, with their channels last or not."""
-    return tensor.movedim(1, -1) if last and tensor.ndim > 3 else tensor
+    turned = program.channels_last and tensor.ndim >= program.least_axes
+    return tensor.movedim(1, -1) if turned else tensor
 
 
-def outward(tensor: Tensor, *, last: bool) -> Tensor:
+def outward(tensor: Tensor, program: Program) -> Tensor:
     """Return maps as (N, C, *space)."""
-    return tensor.movedim(-1, 1) if last and tensor.ndim > 3 else tensor
+    turned = program.channels_last and tensor.ndim >= program.least_axes
+    return tensor.movedim(-1, 1) if turned else tensor
 
 
 def stub_name(name: str) -> str:

@@ -22,25 +22,27 @@ CHANNELS = (1, 3, 4)
 class FunctionProgram:
     """A function of a batch under a visit: nothing within it is seen.
 
-    flatten: all tensors of what it gives, in order. named: the outputs' names in that order, known
-    once it has run, where it gives them by name.
+    flatten: from what it gives to all tensors of it, in order, and to what puts them back.
     """
+
+    least_axes = 4
+    form: Any = None
+    names: Sequence[str] = ()
 
     def __init__(
         self,
         function: Callable[..., Any],
-        flatten: Callable[[Any], list[Any]],
+        flatten: Callable[[Any], tuple[list[Any], Callable[[list[Any]], Any]]],
         *,
         channels_last: bool = True,
+        dtype: torch.dtype = torch.float32,
         variables: Sequence[Any] = (),
         inputs: Sequence[str] = (),
     ) -> None:
         self._function, self._flatten = function, flatten
-        self.channels_last, self.dtype = channels_last, torch.float32
+        self.channels_last, self.dtype = channels_last, dtype
         self._variables, self._inputs = variables, inputs
-        self._keys: list[str] = []
-
-    names: Sequence[str] = ()
+        self._pack: Callable[[list[Any]], Any] = tuple
 
     def __call__(self, visit: Visit, inputs: Sequence[Any], weights: Any) -> list[Any]:
         """Run on inputs of the framework; return the outputs, flat."""
@@ -51,8 +53,8 @@ class FunctionProgram:
                 found = self._function(**dict(zip(self._inputs, inputs, strict=True)))
             else:
                 found = self._function(*inputs)
-            self._keys = sorted(found) if isinstance(found, dict) else []
-            return self._flatten(found)
+            flat, self._pack = self._flatten(found)
+            return flat
 
         return visit.results(run)
 
@@ -75,10 +77,8 @@ class FunctionProgram:
         return [named[name] if name in named else next(rest) for name in self._inputs]
 
     def pack(self, outputs: list[Tensor]) -> Any:
-        """Return the outputs by name, where they have names."""
-        if self._keys:
-            return dict(zip(self._keys, outputs, strict=True))
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        """Return the outputs in the structure in which the function gives them."""
+        return self._pack(outputs)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by name, as far as the function tells."""
@@ -95,16 +95,23 @@ def tensorflow_function(function: Any, *, channels_last: bool | None = None) -> 
     import tensorflow as tf
 
     owner = function
-    if not isinstance(function, tf.types.experimental.GenericFunction) and hasattr(
-        function, "signatures"
-    ):
+    if hasattr(function, "signatures"):
         function = function.signatures.get("serving_default") or _called(function)
-    shape, names = _signature(function)
+    elif isinstance(function, tf.Module) and not hasattr(function, "structured_input_signature"):
+        function = _called(function)
+    shape, names, said = _signature(function)
+    dtype: torch.dtype = getattr(torch, said, torch.float32)
+    dtype = torch.float32 if dtype.is_floating_point else dtype
+
+    def flatten(found: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+        return tf.nest.flatten(found), lambda flat: tf.nest.pack_sequence_as(found, flat)
+
     last = channels_last if channels_last is not None else _last(shape)
     program = FunctionProgram(
         function,
-        tf.nest.flatten,
+        flatten,
         channels_last=last,
+        dtype=dtype,
         variables=getattr(owner, "variables", ()),
         inputs=names,
     )
@@ -128,7 +135,11 @@ def jax_function(function: Callable[..., Any], *, channels_last: bool = True) ->
     """Return a function of JAX as a torch module; it takes a batch and gives scores."""
     import jax
 
-    program = FunctionProgram(function, jax.tree.leaves, channels_last=channels_last)
+    def flatten(found: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+        flat, structure = jax.tree.flatten(found)
+        return flat, lambda leaves: jax.tree.unflatten(structure, leaves)
+
+    program = FunctionProgram(function, flatten, channels_last=channels_last)
     return _adopted(Foreign(JaxEngine(program)), function, None, last=channels_last)
 
 
@@ -138,7 +149,8 @@ def _adopted(module: Foreign, function: Any, shape: Any, *, last: bool) -> Adopt
         batch, *own = shape
         own = [own[-1], *own[:-1]] if last and len(own) > 2 else own
     known = tuple(own) if own and None not in own else None
-    offers = Offers(layers=False, operations=False, batch=batch)
+    whole = not module.engine.program.dtype.is_floating_point
+    offers = Offers(gradient=not whole, layers=False, operations=False, batch=batch)
     name = getattr(function, "__name__", None) or getattr(function, "name", None) or "function"
     name = name.decode() if isinstance(name, bytes) else str(name)
     return Adopted(module, name, input_shape=known, offers=offers)
@@ -153,19 +165,21 @@ def _called(found: Any) -> Any:
     )
 
 
-def _signature(function: Any) -> tuple[list[int | None] | None, list[str]]:
-    """The shape of the picture, with its batch, and the inputs' names, where they are known."""
+def _signature(function: Any) -> tuple[list[int | None] | None, list[str], str]:
+    """The shape of the picture, with its batch, the inputs' names, its dtype, where known."""
     named = getattr(function, "structured_input_signature", None)
     if named is not None and named[1]:
         specs = named[1]
         picture = max(specs, key=lambda name: specs[name].shape.rank or 0)
         order = [picture, *(name for name in specs if name != picture)]
-        shape = specs[picture].shape
-        return (shape.as_list() if shape.rank is not None else None), order
-    fixed = getattr(function, "input_signature", None)
-    if fixed and fixed[0].shape.rank is not None:
-        return fixed[0].shape.as_list(), []
-    return None, []
+        spec = specs[picture]
+    else:
+        fixed = named[0] if named is not None else getattr(function, "input_signature", None)
+        if not fixed:
+            return None, [], "float32"
+        order, spec = [], fixed[0]
+    shape = spec.shape.as_list() if spec.shape.rank is not None else None
+    return shape, order, spec.dtype.name
 
 
 def _last(shape: Sequence[int | None] | None) -> bool:

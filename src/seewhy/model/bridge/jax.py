@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils import dlpack
 
-from seewhy.model.bridge.foreign import Engine, Program, Pull
-from seewhy.model.bridge.visit import Visit, Wanted, patching
+from seewhy.model.bridge.foreign import Engine, Program, Pull, dtype_name
+from seewhy.model.bridge.visit import Place, Visit, Wanted, patching
 
 MOST_FILLED = 2  # times the rows: up to that a run takes rows more rather than be compiled again
 
@@ -35,6 +35,25 @@ class JaxEngine(Engine):
         self._jax = jax
         self._functions: dict[Wanted, _Compiled] = {}
         self._rows: dict[Any, list[int]] = {}
+
+    def forget(self) -> None:
+        """Forget what was compiled."""
+        self._functions.clear()
+        self._rows.clear()
+
+    def passed(self, places: Sequence[Place], output: int) -> list[bool]:
+        """Tell of each place whether all that an output knows of the picture goes through it."""
+        wanted = Wanted(tuple(places), logits=self.logits)
+        specs = [self._jax.ShapeDtypeStruct(e.shape, dtype_name(e.dtype)) for e in self.inputs]
+
+        def run(given: Any, weights: Any) -> Any:
+            return self.program(Visit(wanted, ()), given, weights)
+
+        with patching:
+            graph = self._jax.make_jaxpr(run)(specs, self.program.parameters()).jaxpr
+        made = {id(out): step for step in graph.eqns for out in step.outvars}
+        begin, end = graph.invars[self.picture], graph.outvars[len(places) + output]
+        return [not _reaches(end, at, begin, made) for at in graph.outvars[: len(places)]]
 
     def trace(self, visit: Visit, inputs: Sequence[tuple[tuple[int, ...], str]]) -> None:
         """Run the visit on symbols of these shapes and dtypes: nothing is computed."""
@@ -116,6 +135,20 @@ def _fill(tensor: Tensor, rows: int, filled: int, *, zero: bool = False) -> Tens
         return tensor
     more = tensor[-1:].expand(filled - rows, *tensor.shape[1:])
     return torch.cat([tensor, torch.zeros_like(more) if zero else more])
+
+
+def _reaches(end: Any, behind: Any, begin: Any, made: dict[int, Any]) -> bool:
+    """Whether a walk back from the end comes to the beginning by a way around one value."""
+    seen, pending = {id(behind)}, [end]
+    while pending:
+        value = pending.pop()
+        if value is begin:
+            return True
+        if id(value) not in seen:
+            seen.add(id(value))
+            step = made.get(id(value))
+            pending.extend(step.invars if step is not None else ())
+    return False
 
 
 def as_torch(array: Any) -> Tensor:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from seewhy.errors import ModelError
 from seewhy.model.bridge import applications, jax, tensorflow
 from seewhy.model.bridge.adopted import Adopted, Offers
 from seewhy.model.bridge.foreign import Foreign, not_built
+from seewhy.model.bridge.keras_parts import (
+    by_path,
+    channels_last,
+    is_one_dimensional,
+    open_ends,
+    picture_dtype,
+)
 from seewhy.model.bridge.keras_torch import KerasOnTorch
 from seewhy.model.bridge.visit import Note, Place, Visit, patched
 
 MOVES = ("Pooling", "Padding", "Cropping", "Dropout", "Flatten", "Reshape", "Permute", "Input")
 """In the names of layers that only move, thin out or leave out what they are given."""
+
+TIMED = ("LSTM", "GRU", "RNN", "Bidirectional", "TimeDistributed")
+"""In the names of layers whose axis is time, and no place."""
 
 
 class KerasProgram:
@@ -29,10 +39,11 @@ class KerasProgram:
         if not model.built:
             raise not_built(model.name)
         self._keras, self.model = keras, model
-        self.layers, self._inner = _by_path(model)
-        self.channels_last = _channels_last(keras, model)
-        self.dtype = torch.float32
-        self._keys: list[str] = []  # of the outputs, where they are a dict
+        self.layers, self._inner = by_path(keras, model)
+        self.channels_last = channels_last(keras, model)
+        self.dtype = picture_dtype(model)
+        self.least_axes = 3 if self.channels_last and is_one_dimensional(model) else 4
+        self._structure: Any = None  # of the outputs: which are there, and their tree
 
     @property
     def names(self) -> Sequence[str]:
@@ -42,7 +53,7 @@ class KerasProgram:
     @property
     def ends_in_probabilities(self) -> bool:
         """Whether it ends in a softmax or a sigmoid that can be left out."""
-        return bool(self._open_end())
+        return bool(open_ends(self._keras, self.model))
 
     @property
     def input_shape(self) -> tuple[tuple[int, ...] | None, int | None]:
@@ -51,28 +62,44 @@ class KerasProgram:
         if not inputs:
             return None, None
         batch, *shape = inputs[0].shape
-        if self.channels_last and len(shape) > 2:
+        if self.channels_last and len(shape) + 1 >= self.least_axes:
             shape = [shape[-1], *shape[:-1]]
         return (None if None in shape else tuple(shape)), batch
+
+    @property
+    def form(self) -> Any:
+        """What a compiled run depends on beside the weights' values."""
+        parts = self.layers.values()
+        names = "activation", "quantization_mode", "_dtype_policy"
+        return tuple([id(getattr(part, name, None)) for part in parts for name in names])
 
     def __call__(self, visit: Visit, inputs: Sequence[Any], weights: Any) -> list[Any]:
         """Run on inputs of the framework; return what was read, then the outputs, flat."""
         names = self.layers if visit.names is None else visit.names
         changes = [(self.layers[n], "call", self._seen(visit, n)) for n in names]
         if visit.wanted.logits:
-            changes += self._open_end()
+            changes += open_ends(self._keras, self.model)
         given = self._structured(inputs)
 
         def run() -> list[Any]:
-            if weights is None:
+            with self._with(weights):
                 found = self.model(given, training=False)
-            else:
-                found, _ = self.model.stateless_call(*weights, given, training=False)
-            self._keys = sorted(found) if isinstance(found, dict) else []  # as tree flattens it
-            return list(self._keras.tree.flatten(found))
+            tree = self._keras.tree
+            flat = tree.flatten(found)
+            self._structure = tree.map_structure(lambda _: 0, found), [e is None for e in flat]
+            return [each for each in flat if each is not None]
 
         with patched(changes):
             return visit.results(run)
+
+    def _with(self, weights: Any) -> AbstractContextManager[Any]:
+        """Let the model have these weights, where the framework wants them handed in."""
+        if weights is None:
+            return nullcontext()
+        variables = [*self.model.trainable_variables, *self.model.non_trainable_variables]
+        mapping = list(zip(variables, [*weights[0], *weights[1]], strict=True))
+        scope: AbstractContextManager[Any] = self._keras.StatelessScope(state_mapping=mapping)
+        return scope
 
     def note(self, place: Place, shape: tuple[int, ...]) -> Note:
         """Describe a place that gives an output of this shape."""
@@ -84,14 +111,18 @@ class KerasProgram:
             channels = (int(kernel.shape[-2]), int(made))
         return Note(
             place,
-            (shape[-1], *shape[1:-1]) if self.channels_last and len(shape) > 3 else shape[1:],
+            (shape[-1], *shape[1:-1]) if self._turned(shape) else tuple(shape[1:]),
             kind,
             tuple(getattr(layer, "kernel_size", ())),
             channels,
             sum(int(np.prod(weight.shape)) for weight in layer.weights),
             moves=any(each in kind for each in MOVES),
+            timed=any(each in kind for each in TIMED),
             inner=place.name in self._inner,
         )
+
+    def _turned(self, shape: Sequence[int]) -> bool:
+        return self.channels_last and len(shape) >= self.least_axes
 
     def arranged(self, picture: Tensor, others: Sequence[Any], named: dict[str, Any]) -> list[Any]:
         """Return all inputs in order, those with a name where the model has it."""
@@ -108,9 +139,10 @@ class KerasProgram:
 
     def pack(self, outputs: list[Tensor]) -> Any:
         """Return the outputs in the structure in which the model gives them."""
-        if self._keys:
-            return dict(zip(self._keys, outputs, strict=True))
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        structure, absent = self._structure
+        each = iter(outputs)
+        flat = [None if missing else next(each) for missing in absent]
+        return self._keras.tree.pack_sequence_as(structure, flat)
 
     def parameters(self) -> Any:
         """Return the weights as they are handed in; on TensorFlow nothing flows back to them.
@@ -143,64 +175,12 @@ class KerasProgram:
 
         return seen if visit.noting else lazy
 
-    def _open_end(self) -> list[tuple[Any, str, Any]]:
-        """What leaves out the softmax or sigmoid in which the model ends."""
-        last = list(self.layers.values())[-1:]
-        while last and not hasattr(last[0], "activation") and getattr(last[0], "layers", None):
-            last = last[0].layers[-1:]
-        if not last:
-            return []
-        layer, activations = last[0], self._keras.activations
-        if getattr(layer, "activation", None) in (activations.softmax, activations.sigmoid):
-            return [(layer, "activation", activations.linear)]
-        if isinstance(layer, self._keras.layers.Softmax):
-            return [(layer, "call", lambda given, *_, **__: given)]
-        return []
-
     def _structured(self, inputs: Sequence[Any]) -> Any:
         """The inputs in the structure that the model was built with."""
         struct = getattr(self.model, "_inputs_struct", None)
         if struct is not None:
             return self._keras.tree.pack_sequence_as(struct, list(inputs))
         return inputs[0] if len(inputs) == 1 else list(inputs)
-
-
-def _by_path(model: Any, prefix: str = "") -> tuple[dict[str, Any], set[str]]:
-    """Every layer by its path, and which are parts of ready-made ones; one that is shared once."""
-    found: dict[str, Any] = {}
-    inner: set[str] = set()
-    seen: set[int] = set()
-
-    def walk(owner: Any, prefix: str, *, ready: bool) -> None:
-        parts = getattr(owner, "layers", None)
-        for layer in owner._layers if parts is None else parts:  # noqa: SLF001 - no public way
-            if id(layer) in seen or _begins(layer):
-                continue
-            seen.add(id(layer))
-            path = prefix + layer.name
-            while path in found:
-                path += "_"
-            found[path] = layer
-            if ready:
-                inner.add(path)
-            made = type(layer).__module__.startswith("keras.") and not hasattr(layer, "layers")
-            walk(layer, f"{path}/", ready=ready or made)
-
-    walk(model, prefix, ready=False)
-    return found, inner
-
-
-def _begins(layer: Any) -> bool:
-    return type(layer).__name__ == "InputLayer"
-
-
-def _channels_last(keras: Any, model: Any) -> bool:
-    """Whether maps have their channels last, by the first layer that says so."""
-    for layer in model._flatten_layers(include_self=False):  # noqa: SLF001 - no public way
-        said = getattr(layer, "data_format", None)
-        if said is not None:
-            return bool(said == "channels_last")
-    return bool(keras.config.image_data_format() == "channels_last")
 
 
 def keras_model(model: Any, *, logits: bool = False) -> Adopted:
@@ -213,8 +193,9 @@ def keras_model(model: Any, *, logits: bool = False) -> Adopted:
     program, backend = KerasProgram(model), keras.config.backend()
     if logits and not program.ends_in_probabilities:
         raise ModelError(
-            f"{model.name} does not end in a softmax or a sigmoid that could be left out: its "
-            "outputs are explained as they are, without logits=True"
+            f"{model.name} does not end in a softmax or a sigmoid that can be told to be its end "
+            "(of a subclassed model it cannot): leave logits=True out, or give a model that ends "
+            "before it"
         )
     engines: dict[str, Callable[..., Any]] = {
         "tensorflow": tensorflow.TensorFlowEngine,
@@ -230,12 +211,14 @@ def keras_model(model: Any, *, logits: bool = False) -> Adopted:
             "variable KERAS_BACKEND to tensorflow, jax or torch before Keras is imported"
         )
     shape, batch = program.input_shape
-    preprocess, labels = applications.known(keras, model, shape)
+    preprocess, labels = applications.known(keras, model, shape, program.dtype)
     return Adopted(
         module,
         name=model.name,
         preprocess=preprocess,
         labels=labels,
         input_shape=shape,
-        offers=Offers(operations=backend == "torch", batch=batch),
+        offers=Offers(
+            gradient=program.dtype.is_floating_point, operations=backend == "torch", batch=batch
+        ),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
 from torch import Tensor, nn
 
-from seewhy.model.bridge.foreign import checked, inward, outward, stub_name
+from seewhy.model.bridge.foreign import inputs_of, outward, stub_name
 from seewhy.model.bridge.visit import Visit, Wanted, patched
 from seewhy.model.tape.intercept import ruled
 
@@ -36,15 +36,11 @@ class KerasOnTorch(nn.Module):
 
     def forward(self, picture: Tensor, *others: Any, **named: Any) -> Any:
         """Run the model; pictures go in and out as (N, C, *space)."""
-        last = self.program.channels_last
-        given = [
-            inward(checked(each, self.program.dtype), last=last)
-            for each in self.program.arranged(picture, others, named)
-        ]
+        given, _ = inputs_of(self.program, picture, others, named)
         visit = Visit(Wanted(logits=self.logits))
         with patched(self.__dict__["own"] if ruled() else ()):
             found = self.program(visit, given, None)
-        return self.program.pack([outward(each, last=last) for each in found])
+        return self.program.pack([outward(each, self.program) for each in found])
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by name."""

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from seewhy.model.bridge.foreign import Foreign, stub_name
 from seewhy.model.bridge.visit import Note, Place
-from seewhy.model.layers import Layer, LayerTable, class_score, spreads
+from seewhy.model.layers import MOST_AFTER, Layer, LayerTable, class_score, spreads
 from seewhy.model.layout import Reading, readings
 from seewhy.model.outputs import main_output
 from seewhy.model.tape.guard import hooked
 from seewhy.model.tape.memory import WITHOUT_GRAPH
 
-TRIED = 12  # layers from the end; what lies before them is followed by most of the network
+TRIED = 4  # layers from the end, of those that would do
 SIZE = 4  # bytes of a number
 PARTLY = "not everything passes through it: it carries only part of the evidence"
 
@@ -32,24 +32,48 @@ def table(module: Foreign, run: Callable[[Tensor], Any], tensor: Tensor) -> Laye
     """
     with torch.no_grad():
         outputs = run(tensor)
-    notes = module.engine.latest
+    notes, main = module.engine.latest, main_output(outputs)
+    output = module.engine.ends.index(id(main)) if id(main) in module.engine.ends else 0
     every = _layers(notes, tensor)
-    end = tuple(main_output(outputs).shape[1:])
+    end = tuple(main.shape[1:])
     candidates = [
         (note, layer)
         for note, layer in zip(notes, every, strict=True)
         if layer.spatial and not (note.moves or note.inner or note.shape == end)
     ]
-    partly: Layer | None = None
+    places = [note.place for note, _ in candidates]
+    passed = module.engine.passed(places, output) if places else []
+    on_cut = [each for each, all_of_it in zip(candidates, passed, strict=True) if all_of_it]
+    best = _latest(module, run, tensor, on_cut)
+    if best is None or _share_after(notes, best[0]) > MOST_AFTER:
+        later = _latest(
+            module, run, tensor, [e for e in candidates if e[0].kernel or e[0].parameters]
+        )
+        if later is not None and (best is None or notes.index(later[0]) > notes.index(best[0])):
+            return LayerTable(tuple(every), later[1], PARTLY)
+    if best is None:
+        return LayerTable(tuple(every), None, "no layer has space and a gradient")
+    return LayerTable(tuple(every), best[1])
+
+
+def _latest(
+    module: Foreign,
+    run: Callable[[Tensor], Any],
+    tensor: Tensor,
+    candidates: Sequence[tuple[Note, Layer]],
+) -> tuple[Note, Layer] | None:
+    """The last candidate whose gradient reaches several places and channels."""
     for note, layer in candidates[: -TRIED - 1 : -1]:
-        at, around = _gradients(module, run, tensor, note.place)
-        if at is None or not spreads(layer.reading.canonical(at)):
-            continue
-        if around is None or not bool(around.any()):
-            return LayerTable(tuple(every), layer)
-        partly = partly or layer
-    remark = PARTLY if partly is not None else "no layer has space and a gradient"
-    return LayerTable(tuple(every), partly, remark)
+        gradient = _gradient(module, run, tensor, note.place)
+        if gradient is not None and spreads(layer.reading.canonical(gradient)):
+            return note, layer
+    return None
+
+
+def _share_after(notes: Sequence[Note], best: Note) -> float:
+    """The share of layers with kernels or weights that come after a layer."""
+    weighty = [number for number, each in enumerate(notes) if each.parameters and not each.inner]
+    return sum(number > notes.index(best) for number in weighty) / max(1, len(weighty))
 
 
 def bytes_per_row(module: Foreign, tensor: Tensor) -> tuple[int, int]:
@@ -75,6 +99,8 @@ def _layers(notes: Sequence[Note], tensor: Tensor) -> list[Layer]:
             fits = [Reading("channels-first", grid)] if math.prod(grid) > 1 else []
             if note.kernel and fits:
                 grids = [known for known in grids if known != grid] + [grid]
+        elif note.timed or len(size) != 2:
+            fits = []  # time is no place
         else:
             fits = readings((batch, *note.shape), batch, size, grids)
         layer = Layer(
@@ -92,10 +118,10 @@ def _layers(notes: Sequence[Note], tensor: Tensor) -> list[Layer]:
     return found
 
 
-def _gradients(
+def _gradient(
     module: Foreign, run: Callable[[Tensor], Any], tensor: Tensor, place: Place
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradient of the predicted class's score at a place, and around it at the picture."""
+) -> Tensor | None:
+    """The gradient of the predicted class's score at a place."""
     kept: list[Tensor] = []
     number = -1
 
@@ -108,9 +134,8 @@ def _gradients(
         return kept[-1].clone()
 
     with torch.enable_grad(), hooked([(module.stub(place.name), begin)]), module.before_softmax():
-        picture = tensor.detach().clone().requires_grad_()
-        score = class_score(run(picture))
+        score = class_score(run(tensor.detach().clone()))
     if score is None or not kept:
-        return None, None
-    at, around = torch.autograd.grad(score, [kept[0], picture], allow_unused=True)
-    return at, around
+        return None
+    found: Tensor | None = torch.autograd.grad(score, kept[0], allow_unused=True)[0]
+    return found

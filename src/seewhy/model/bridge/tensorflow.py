@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils import dlpack
 
-from seewhy.model.bridge.foreign import Engine, Program, Pull
-from seewhy.model.bridge.visit import Visit, Wanted, patching
+from seewhy.model.bridge.foreign import Engine, Program, Pull, dtype_name
+from seewhy.model.bridge.visit import Place, Visit, Wanted, patching
 
 ALIGNED = 64  # bytes: TensorFlow ends the process on memory that begins elsewhere
 
@@ -25,6 +25,23 @@ class TensorFlowEngine(Engine):
 
         self._tf = tf
         self._functions: dict[Wanted, Any] = {}
+
+    def forget(self) -> None:
+        """Forget what was compiled."""
+        self._functions.clear()
+
+    def passed(self, places: Sequence[Place], output: int) -> list[bool]:
+        """Tell of each place whether all that an output knows of the picture goes through it."""
+        wanted = Wanted(tuple(places), logits=self.logits)
+        specs = [self._tf.TensorSpec(each.shape, dtype_name(each.dtype)) for each in self.inputs]
+
+        def run(*given: Any) -> list[Any]:
+            return self.program(Visit(wanted, ()), given, self.program.parameters())
+
+        with patching:
+            graph = self._tf.function(run, autograph=False).get_concrete_function(*specs).graph
+        begin, end = graph.inputs[self.picture], graph.outputs[len(places) + output]
+        return [not _reaches(end, at, begin) for at in graph.outputs[: len(places)]]
 
     def trace(self, visit: Visit, inputs: Sequence[tuple[tuple[int, ...], str]]) -> None:
         """Run the visit on symbols of these shapes and dtypes: nothing is computed."""
@@ -86,6 +103,20 @@ class TensorFlowEngine(Engine):
         if tensor.data_ptr() % ALIGNED:
             tensor = tensor.clone()
         return self._tf.experimental.dlpack.from_dlpack(tensor.__dlpack__())
+
+
+def _reaches(end: Any, behind: Any, begin: Any) -> bool:
+    """Whether a walk back from the end comes to the beginning by a way around one tensor."""
+    returned = behind.op.type == "Identity"  # what a function returns is a copy
+    seen, pending = {id(behind.op.inputs[0] if returned else behind)}, [end]
+    while pending:
+        tensor = pending.pop()
+        if tensor is begin:
+            return True
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            pending.extend(tensor.op.inputs)
+    return False
 
 
 def as_torch(tensor: Any) -> Tensor:

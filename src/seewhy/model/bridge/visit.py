@@ -33,7 +33,7 @@ class Note:
     """What was seen of a place: its output's shape for one picture, and what the layer is.
 
     moves: whether it only pools, pads or reshapes; inner: whether it is a part of a ready-made
-    layer, such as a projection within an attention.
+    layer, such as a projection within an attention; timed: whether an axis of it is time.
     """
 
     place: Place
@@ -44,6 +44,7 @@ class Note:
     parameters: int = 0
     moves: bool = False
     inner: bool = False
+    timed: bool = False
 
 
 class Stopped(BaseException):
@@ -101,13 +102,22 @@ _ABSENT = object()
 
 @contextmanager
 def patched(changes: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Give objects (object, attribute, value) an attribute of their own for the time being."""
+    """Give objects (object, attribute, function) another function, for this thread alone."""
+    me = threading.get_ident()
+
+    def mine(other: Any, usual: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            chosen = other if threading.get_ident() == me else usual
+            return chosen(*args, **kwargs)
+
+        return call
+
     before: list[tuple[Any, str, Any]] = []
     with patching:
         try:
             for owner, name, value in changes:
                 before.append((owner, name, vars(owner).get(name, _ABSENT)))
-                object.__setattr__(owner, name, value)
+                object.__setattr__(owner, name, mine(value, getattr(owner, name)))
             yield
         finally:
             for owner, name, value in reversed(before):
