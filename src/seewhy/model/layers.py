@@ -164,8 +164,8 @@ class _Place:
     def only_moves(self) -> bool:
         """Whether it comes from a leaf that only pools or reshapes: the place before says more."""
         module, given, made = self.inner.module, self.inner.inputs, self.inner.outputs
-        if not self.inner.leaf or next(module.parameters(), None) is not None or not given:
-            return False
+        if not self.inner.leaf or next(module.parameters(), None) is not None or len(given) != 1:
+            return False  # what joins several is a place of its own
         pools = isinstance(module, _POOLING) or made[0].numel() < given[0].numel()
         return pools or (given[0].shape != made[0].shape and not self.has_parameters)
 
