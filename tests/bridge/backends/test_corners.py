@@ -233,3 +233,16 @@ def test_the_default_layer_is_passed_by_everything():
     model, values = sw.Model(net), torch.tensor(pictures(1, 96))
     # after it a map of 96 pixels has a single place
     assert str(model.layer(like=model.prepare(values))) == "mixed7"
+
+
+def test_names_that_are_taken_or_have_a_dot():
+    keras.utils.set_random_seed(14)
+    given = keras.Input((SIZE, SIZE, 3))
+    made = layers.Conv2D(4, 3, name="engine")(given)
+    made = layers.ReLU(name="block.1")(made)
+    made = layers.ReLU(name="block.1")(made)
+    net = keras.Model(given, layers.GlobalAveragePooling2D(name="weights")(made))
+    model, values = sw.Model(net), pictures(2)
+    names = [str(each) for each in model.layers(model.prepare(torch.tensor(values)))]
+    assert names[:4] == ["engine_", "block_1", "block_1_", "weights_"]
+    np.testing.assert_allclose(answers(model, values), plain(net, values), atol=1e-5)

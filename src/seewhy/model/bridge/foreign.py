@@ -8,7 +8,7 @@ to the layer, torch's hooks see what it gives, and the framework goes on with wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -20,6 +20,8 @@ from seewhy.errors import ModelError
 from seewhy.model.bridge.visit import Note, Place, Visit, Wanted, patching
 
 FEW = 3  # hooked layers that are run up to one after another; of more, all are read in one run
+
+_OWN = ("engine", "framework", "program", "logits", "own", "stubs")  # attributes beside layers
 
 Gradients = Sequence[Tensor | None]
 Pull = Callable[[Gradients], Gradients]
@@ -189,7 +191,7 @@ class Foreign(nn.Module):
         self.__dict__["stubs"] = {}
         for name in engine.program.names:
             stub = self.__dict__["stubs"][name] = Stub()
-            self.add_module(stub_name(name), stub)
+            self.add_module(name, stub)
         self.eval()
 
     def forward(self, picture: Tensor, *others: Any, **named: Any) -> Any:
@@ -230,7 +232,7 @@ class Foreign(nn.Module):
     def name_of(self, layer: Any) -> str | None:
         """Return the name of a layer that is given as the framework's own object."""
         known: dict[str, Any] = getattr(self.engine.program, "layers", {})
-        return next((stub_name(name) for name, each in known.items() if each is layer), None)
+        return next((name for name, each in known.items() if each is layer), None)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by name."""
@@ -286,9 +288,12 @@ def outward(tensor: Tensor, program: Program) -> Tensor:
     return tensor.movedim(-1, 1) if turned else tensor
 
 
-def stub_name(name: str) -> str:
-    """Return the name under which a layer is known here: torch's names hold no dot."""
-    return name.replace(".", "_")
+def safe_name(name: str, taken: Container[str]) -> str:
+    """Return the name under which a layer is known here: without a dot, and nobody else's."""
+    name = name.replace(".", "_")
+    while name in taken or name in _OWN or hasattr(Foreign, name):
+        name += "_"
+    return name
 
 
 def not_built(name: str) -> ModelError:

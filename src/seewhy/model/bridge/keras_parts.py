@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from seewhy.model.bridge.foreign import safe_name
+
 _ONE_DIMENSIONAL = ("Conv1D", "SeparableConv1D", "DepthwiseConv1D")
 
 
@@ -25,9 +27,7 @@ def by_path(keras: Any, model: Any) -> tuple[dict[str, Any], set[str]]:
             if id(layer) in seen or begins or not isinstance(layer, keras.layers.Layer):
                 continue
             seen.add(id(layer))
-            path = prefix + layer.name
-            while path in found:
-                path += "_"
+            path = safe_name(prefix + layer.name, found)
             found[path] = layer
             if ready:
                 inner.add(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
 from torch import Tensor, nn
 
-from seewhy.model.bridge.foreign import inputs_of, outward, stub_name
+from seewhy.model.bridge.foreign import inputs_of, outward
 from seewhy.model.bridge.visit import Visit, Wanted, patched
 from seewhy.model.tape.intercept import ruled
 
@@ -25,7 +25,7 @@ class KerasOnTorch(nn.Module):
         super().__init__()
         self.program, self.logits = program, logits
         for name, layer in program.layers.items():
-            self.add_module(stub_name(name), layer)
+            self.add_module(name, layer)
         self.__dict__["behind"] = (program.model,)  # what the guard has to hold too
         self.training = program.model.training
         self.__dict__["own"] = [

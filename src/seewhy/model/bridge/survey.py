@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seewhy.model.bridge.foreign import Foreign, stub_name
+from seewhy.model.bridge.foreign import Foreign
 from seewhy.model.bridge.visit import Note, Place
 from seewhy.model.layers import MOST_AFTER, Layer, LayerTable, class_score, spreads
 from seewhy.model.layout import Reading, readings
@@ -104,7 +104,7 @@ def _layers(notes: Sequence[Note], tensor: Tensor) -> list[Layer]:
         else:
             fits = readings((batch, *note.shape), batch, size, grids)
         layer = Layer(
-            name=stub_name(note.place.name),
+            name=note.place.name,
             call=note.place.call if calls[note.place.name] > 1 else -1,
             kind=note.kind,
             shape=note.shape,
