@@ -240,7 +240,7 @@ def test_names_that_are_taken_or_have_a_dot():
     given = keras.Input((SIZE, SIZE, 3))
     made = layers.Conv2D(4, 3, name="engine")(given)
     made = layers.MaxPooling2D(1, name="block.1")(made)
-    made = layers.MaxPooling2D(1, name="block.1")(made)
+    made = layers.Conv2D(4, 3, name="block_1")(made)
     net = keras.Model(given, layers.GlobalAveragePooling2D(name="weights")(made))
     model, values = sw.Model(net), pictures(2)
     names = [str(each) for each in model.layers(model.prepare(torch.tensor(values)))]
