@@ -148,6 +148,12 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
     how = _method_for(model, order.method, order.layer, prepared)
     began = time.perf_counter()
     with model.held(order.run):
+        if how.one_pass and model.offers.gradient:
+            fit = model.rows_at_once(model.at_home(prepared), order.run)
+            if fit < len(rows):  # in batches that fit, each finds out what is predicted by itself
+                starts = range(0, len(rows), fit)
+                parts = (_explain_batch(model, rows[i : i + fit], order) for i in starts)
+                return [answer for part in parts for answer in part]
         score = Score(targets, model, prepared)
         found = perform(how, model, prepared, score, order.run)
         seconds = (time.perf_counter() - began) / len(prepared)

@@ -56,6 +56,8 @@ class Method:
     cost: ClassVar[str] = ""
     family: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
+    one_pass: ClassVar[bool] = False
+    """Whether it is one forward and one backward to the picture, in whatever batches."""
     display: ClassVar[Display] = "signed"
     """What is drawn: both signs, the positive part (a CAM's rectification), or the magnitude."""
 

@@ -38,6 +38,7 @@ class Gradient(Method):
     power: Literal["signed", "absolute", "squared"] = "signed"
 
     display: ClassVar[Display] = "absolute"
+    one_pass: ClassVar[bool] = True
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """One backward to the input."""
@@ -61,6 +62,8 @@ class GradientXInput(Method):
 
     The map has the input's shape, (N, C, *space).
     """
+
+    one_pass: ClassVar[bool] = True
 
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """One backward to the input."""
