@@ -14,7 +14,6 @@ from seewhy.errors import CancelledError, MethodError, NoSpaceError, SeewhyWarni
 from seewhy.model.tape.passes import counted
 from seewhy.testing.conformance import difference, snapshot
 
-MIXED = 0.2  # concepts whose crops differ more are taken apart
 SHAPES = ("disk", "square", "triangle", "cross")
 
 
@@ -34,8 +33,8 @@ def found(model, world):
 
 
 @pytest.fixture(scope="module")
-def crosses(model, world):
-    return sw.craft(model, list(of_class(world, 3, 24).pictures), "cross", crop=0.7, mixed=MIXED)
+def triangles(model, world):
+    return sw.craft(model, list(of_class(world, 2, 24).pictures), "triangle", crop=0.7)
 
 
 def of_class(world, cls, count):
@@ -65,7 +64,7 @@ def test_a_class_depends_most_on_a_concept_that_lies_on_its_shape(model, world, 
     made = sw.craft(model, list(scenes.pictures), SHAPES[cls], crop=crop, designs=16)
     lies = overlaps(made.concepts, scenes, 0)
     others = max(value for part, value in lies.items() if part != "shape")
-    assert lies["shape"] >= 0.3
+    assert lies["shape"] >= 0.4
     assert others <= 0.1
     assert float(made.bank.drops[0]) > 0.5
 
@@ -189,17 +188,17 @@ def test_concepts_found_in_half_precision_belong_to_the_same_weights(model, worl
     assert sw.concept_importance(model, half, pictures, "disk", designs=4).weights == half.weights
 
 
-def test_craft_gives_the_same_twice(model, crosses, world):
-    again = sw.craft(model, list(of_class(world, 3, 24).pictures), "cross", crop=0.7, mixed=MIXED)
-    assert torch.equal(again.bank.vectors, crosses.bank.vectors)
-    assert str(again) == str(crosses)
+def test_craft_gives_the_same_twice(model, triangles, world):
+    again = sw.craft(model, list(of_class(world, 2, 24).pictures), "triangle", crop=0.7)
+    assert torch.equal(again.bank.vectors, triangles.bank.vectors)
+    assert str(again) == str(triangles)
 
 
-def test_concepts_come_in_the_order_of_their_importance(crosses):
-    assert crosses.bank.total.tolist() == sorted(crosses.bank.total.tolist(), reverse=True)
-    torch.testing.assert_close(crosses.importance.mean, crosses.bank.total)
-    assert crosses.crops == 24 * 4
-    assert len(crosses) == len(crosses.bank.crops) == 10
+def test_concepts_come_in_the_order_of_their_importance(triangles):
+    assert triangles.bank.total.tolist() == sorted(triangles.bank.total.tolist(), reverse=True)
+    torch.testing.assert_close(triangles.importance.mean, triangles.bank.total)
+    assert triangles.crops == 24 * 4
+    assert len(triangles) == len(triangles.bank.crops) == 10
 
 
 def test_no_more_runs_at_once_than_fits_into_memory(world):
@@ -231,20 +230,20 @@ def test_what_could_not_be_read_is_kept(model, world, tmp_path):
         assert str(again.failures[0]) == str(each.failures[0])
 
 
-def test_a_mixed_concept_is_taken_apart_at_the_layer_before(crosses):
-    bank = crosses.bank
+def test_a_mixed_concept_is_taken_apart_at_the_layer_before(triangles):
+    bank = triangles.bank
     chosen = [
         number
         for number in range(len(bank))
-        if bank.total[number] >= 0.5 * bank.total[0] and bank.mixed[number] >= MIXED
+        if bank.total[number] >= 0.5 * bank.total[0] and bank.mixed[number] >= 0.5
     ]
     assert list(bank.parts) == chosen
     assert chosen[0] == 0
-    parts = crosses.bank.parts[0]
+    parts = triangles.bank.parts[0]
     assert parts.layer == "block3"
     assert parts.vectors.shape == (3, 64)
-    assert crosses.bank.mixed[0] >= MIXED
-    assert "1.1" in str(crosses)
+    assert triangles.bank.mixed[0] >= 0.5
+    assert "1.1" in str(triangles)
 
 
 def test_recursion_goes_as_deep_as_layers_are_given(model, world):
@@ -285,30 +284,30 @@ def test_crops_cover_pictures_and_are_cut_from_them(model, world):
     assert len(ratios) == 1
 
 
-def test_it_is_drawn_saved_and_read_back(crosses, tmp_path):
+def test_it_is_drawn_saved_and_read_back(triangles, tmp_path):
     for ending in ("npz", "json"):
-        again = sw.read(crosses.save(tmp_path / f"craft.{ending}"))
-        assert str(again) == str(crosses)
-        assert torch.equal(again.bank.parts[0].vectors, crosses.bank.parts[0].vectors)
+        again = sw.read(triangles.save(tmp_path / f"craft.{ending}"))
+        assert str(again) == str(triangles)
+        assert torch.equal(again.bank.parts[0].vectors, triangles.bank.parts[0].vectors)
         drawn = again.draw(2)
-        assert np.array_equal(np.asarray(drawn), np.asarray(crosses.draw(2)))
-        measured = sw.read(crosses.importance.save(tmp_path / f"importance.{ending}"))
-        assert torch.equal(measured.total, crosses.importance.total)
-        assert str(measured) == str(crosses.importance)
-    assert crosses.draw(2).height < crosses.draw().height
-    assert isinstance(crosses.importance.draw(), Image.Image)
-    parts = sum(len(each) for each in crosses.bank.parts.values())
-    assert crosses.table().count("\n") == 2 + 10 + parts
-    assert crosses.plain()["concepts"][1]["name"] == "1.1"
-    assert crosses.concepts.tops(0) == []
+        assert np.array_equal(np.asarray(drawn), np.asarray(triangles.draw(2)))
+        measured = sw.read(triangles.importance.save(tmp_path / f"importance.{ending}"))
+        assert torch.equal(measured.total, triangles.importance.total)
+        assert str(measured) == str(triangles.importance)
+    assert triangles.draw(2).height < triangles.draw().height
+    assert isinstance(triangles.importance.draw(), Image.Image)
+    parts = sum(len(each) for each in triangles.bank.parts.values())
+    assert triangles.table().count("\n") == 2 + 10 + parts
+    assert triangles.plain()["concepts"][1]["name"] == "1.1"
+    assert triangles.concepts.tops(0) == []
 
 
-def test_concepts_can_be_asked_again_about_other_pictures(model, crosses, world):
+def test_concepts_can_be_asked_again_about_other_pictures(model, triangles, world):
     other = of_class(world, 0, 3)
-    with pytest.warns(SeewhyWarning, match="not among them"):  # a disk's score for "cross"
-        asked = sw.concept_importance(model, crosses.concepts, list(other.pictures), 3)
+    with pytest.warns(SeewhyWarning, match="not among them"):  # a disk's score for "triangle"
+        asked = sw.concept_importance(model, triangles.concepts, list(other.pictures), 2)
     assert asked.names[0] == "concept 1"
-    assert float(asked.drops[:, 0].mean()) < float(crosses.bank.drops[0])
+    assert float(asked.drops[:, 0].mean()) < float(triangles.bank.drops[0])
 
 
 def test_negative_activations_give_signed_concepts_and_maps_without_sign():
@@ -370,7 +369,7 @@ def test_progress_is_told_and_the_model_comes_back(model, world):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_gpu_finds_the_same(model, crosses, world):
-    pictures = list(of_class(world, 3, 24).pictures)
-    made = sw.craft(model, pictures, "cross", crop=0.7, device="cuda")
-    torch.testing.assert_close(made.bank.total, crosses.bank.total, atol=0.02, rtol=0.02)
+def test_a_gpu_finds_the_same(model, triangles, world):
+    pictures = list(of_class(world, 2, 24).pictures)
+    made = sw.craft(model, pictures, "triangle", crop=0.7, device="cuda")
+    torch.testing.assert_close(made.bank.total, triangles.bank.total, atol=0.02, rtol=0.02)

@@ -47,10 +47,11 @@ def nmf(values: Tensor, parts: int, draw: torch.Generator, iterations: int = ITE
     low, high = values.aminmax()
     signed = bool(low < -ROUNDING * torch.maximum(high, -low))
     values = values if signed else values.clamp(min=0)
-    rank = max(THIN * parts, parts + EXTRA)
-    basis, core, *start = singular(values, parts, draw, rank)
+    rank = THIN * parts
+    thin = 4 * rank <= min(values.shape[1:])
+    basis, core, *start = singular(values, parts, draw, rank if thin else 0)
     begun = _start(*start, signed=signed)
-    if 4 * rank <= min(values.shape[1:]):
+    if thin:
         begun = _descend((basis, core), begun, iterations, ROUGHLY, FEWER, signed=signed)[0]
     (weights, vectors), error = _descend(
         (values,), begun, iterations, SETTLED, SWEEPS, signed=signed
