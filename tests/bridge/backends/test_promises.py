@@ -8,14 +8,12 @@ from networks import MAKES, SIZE, pictures
 import seewhy as sw
 from seewhy.errors import SeewhyError
 from seewhy.model.bridge.foreign import Foreign
-from seewhy.testing.conformance import CHECKS, check_method
+from seewhy.testing.conformance import check_method
 from seewhy.testing.kinds import KINDS, Kind
 
 QUICK = ("grad-cam", "ablation-cam", "integrated-gradients", "rise")
 OPERATIONS = "operations of torch's own"
 CHEAP = {"rise": "rise:samples=16"}
-GROWS = {("extremal-perturbation", "batch_does_not_matter")}
-"""Kernels round otherwise in other batches, and hundreds of steps make .002 of 1e-7."""
 
 _nets = {name: make() for name, make in MAKES.items()}
 _modules = {name: sw.Model(net).module for name, net in _nets.items()}
@@ -49,8 +47,7 @@ def test_promises(method):
 def test_promises_of_every_method(method):
     before = {name: net.get_weights() for name, net in _nets.items()}
     needs = sw.methods()[method].needs
-    checks = [each for each in CHECKS if (method, each) not in GROWS]
-    found = check_method(CHEAP.get(method, method), list(MAKES), checks)
+    found = check_method(CHEAP.get(method, method), list(MAKES))
     foreign = isinstance(_modules["sequential"], Foreign)
     for name, said in found.items():
         if "operations" in needs and foreign:
