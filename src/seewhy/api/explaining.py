@@ -21,7 +21,8 @@ from seewhy.errors import (
 from seewhy.explanation import Explanation, Explanations
 from seewhy.methods import Method, as_method
 from seewhy.model.layers import LayerSpec
-from seewhy.model.model import Model, is_model_input
+from seewhy.model.model import Model
+from seewhy.model.prepare import is_model_input
 from seewhy.overview import Summary
 from seewhy.run import Progress, Run
 from seewhy.stream import explain_each

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seewhy.data.images import find_pictures, read_picture
 from seewhy.errors import PictureError
-from seewhy.model.model import is_model_input
+from seewhy.model.prepare import is_model_input
 
 
 @dataclass(frozen=True)

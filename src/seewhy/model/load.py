@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from seewhy.errors import ModelError
 from seewhy.model.bridge.adopt import LOGITS, adopt
-from seewhy.model.bridge.adopted import Offers
+from seewhy.model.bridge.adopted import Adopted, Offers
 from seewhy.model.bridge.files import application, foreign_file, is_foreign
 from seewhy.model.exported import read_program
 from seewhy.model.labels import Labels
-from seewhy.model.model import Model, of_adopted
+from seewhy.model.model import Model
 from seewhy.model.sources import SOURCES, demo
 from seewhy.model.tape.cut import Headless
 
@@ -102,6 +102,18 @@ def embedder(model: Model | nn.Module | str) -> Model:
         name=f"{model.name} before {head.name}",
         input_shape=model.input_shape,
         offers=model.offers,
+    )
+
+
+def of_adopted(found: Adopted) -> Model:
+    """Return the model of a network that was adopted from another framework."""
+    return Model(
+        found.module,
+        found.preprocess,
+        found.labels,
+        name=found.name,
+        input_shape=found.input_shape,
+        offers=found.offers,
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import LayerError, MethodError, ModelError, NoSpaceError, PictureError, warn
 from seewhy.model.bridge.adopt import adopt
-from seewhy.model.bridge.adopted import Adopted, Offers
+from seewhy.model.bridge.adopted import Offers
 from seewhy.model.bridge.foreign import Foreign
 from seewhy.model.findings import Findings
 from seewhy.model.function import Function
@@ -30,7 +30,7 @@ from seewhy.model.layers import (
 )
 from seewhy.model.outputs import has_class_head, main_output
 from seewhy.model.predictions import Predictions, predictions
-from seewhy.model.prepare import Prepared, Preparer, batched
+from seewhy.model.prepare import Prepared, Preparer, batched, is_model_input
 from seewhy.model.tape.guard import guard, home, hookable, owned
 from seewhy.model.tape.luck import Luck
 from seewhy.model.tape.passes import spend
@@ -397,23 +397,3 @@ class Model:
             f"layer {wanted.name!r} of {self.name} is called {len(calls)} times: "
             f"number {wanted.call} does not exist (they count from 0)"
         )
-
-
-def of_adopted(found: Adopted) -> Model:
-    """Return the model of a network that was adopted from another framework."""
-    return Model(
-        found.module,
-        found.preprocess,
-        found.labels,
-        name=found.name,
-        input_shape=found.input_shape,
-        offers=found.offers,
-    )
-
-
-def is_model_input(pictures: Any) -> bool:
-    """Tell whether this is model input: a floating-point tensor or array."""
-    dtype = getattr(pictures, "dtype", None)
-    if isinstance(pictures, Tensor):
-        return pictures.is_floating_point()
-    return dtype is not None and getattr(dtype, "kind", "") == "f"

@@ -238,3 +238,11 @@ def batched(prepared: Sequence[Prepared]) -> Prepared:
         tuple(original for each in prepared for original in each.originals),
         tuple(geometry for each in prepared for geometry in each.geometries),
     )
+
+
+def is_model_input(pictures: Any) -> bool:
+    """Tell whether this is model input: a floating-point tensor or array."""
+    dtype = getattr(pictures, "dtype", None)
+    if isinstance(pictures, Tensor):
+        return pictures.is_floating_point()
+    return dtype is not None and getattr(dtype, "kind", "") == "f"

@@ -12,7 +12,7 @@ import torch
 
 from seewhy.data.images import Picture, find_pictures, read_picture
 from seewhy.errors import Failure, PictureError, SeewhyError
-from seewhy.model.model import is_model_input
+from seewhy.model.prepare import is_model_input
 from seewhy.model.tape.trees import row_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.errors import MethodError, PictureError
-from seewhy.model.model import is_model_input
+from seewhy.model.prepare import is_model_input
 from seewhy.run import generator
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from seewhy.errors import Failure, MethodError, TargetError
-from seewhy.model.model import is_model_input
-from seewhy.model.prepare import Prepared
+from seewhy.model.prepare import Prepared, is_model_input
 from seewhy.model.tape.record import record
 from seewhy.model.tape.trees import select_rows
 from seewhy.prototypes.image import Units

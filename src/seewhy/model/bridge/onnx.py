@@ -22,7 +22,8 @@ from seewhy.model.bridge.onnx_graph import (
     reason_of,
     signature_of,
 )
-from seewhy.model.model import Model, of_adopted
+from seewhy.model.load import of_adopted
+from seewhy.model.model import Model
 from seewhy.model.outputs import main_output
 from seewhy.run import generator
 
