@@ -28,7 +28,7 @@ class Run:
     device: a torch device such as "cuda:0"; None is wherever the model is.
     precision: "float16", "bfloat16", "float32" or "float64"; None is the model's own.
     memory: bytes that the working set may take beside model and pictures; None is 512 MiB on a
-        CPU, where larger batches are no faster (for networks of other frameworks, 2 GiB), and half
+        CPU, where larger batches are no faster (for networks of other frameworks, 4 GiB), and half
         of what is free on a GPU.
     seed: makes everything random repeatable, picture by picture.
     progress: called with (done, total, what). cancel: asked between steps; True stops the work.

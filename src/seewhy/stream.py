@@ -31,7 +31,7 @@ from seewhy.model.predictions import predictions
 from seewhy.model.prepare import Prepared, batched
 from seewhy.model.reading import Ready, read_each, sources_of
 from seewhy.model.tape.guard import home
-from seewhy.model.tape.memory import no_memory, out_of_memory, release
+from seewhy.model.tape.memory import evenly, no_memory, out_of_memory, release
 from seewhy.model.tape.passes import Passes
 from seewhy.result import versions
 from seewhy.run import Run, is_number
@@ -151,8 +151,9 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
         if how.one_pass and model.offers.gradient:
             fit = model.rows_at_once(model.at_home(prepared), order.run)
             if fit < len(rows):  # in batches that fit, each finds out what is predicted by itself
-                starts = range(0, len(rows), fit)
-                parts = (_explain_batch(model, rows[i : i + fit], order) for i in starts)
+                part = evenly(len(rows), fit)
+                starts = range(0, len(rows), part)
+                parts = (_explain_batch(model, rows[i : i + part], order) for i in starts)
                 return [answer for part in parts for answer in part]
         score = Score(targets, model, prepared)
         found = perform(how, model, prepared, score, order.run)

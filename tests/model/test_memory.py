@@ -116,18 +116,27 @@ def test_parts_are_halved_and_stay_small():
     def work(start, stop):
         tried.append((start, stop))
         spend(forwards=stop - start)
-        if stop - start > 3:
+        if stop - start > 2:
             raise CUDA
         return start
 
     with counted() as passes:
         found = list(in_parts(11, 8, work))
-    assert tried == [(0, 8), (0, 4), (0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 11)]
-    assert found == [(start, stop, start) for start, stop in tried[2:]]
+    ends = [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 11)]
+    assert tried == [(0, 6), (0, 3), *ends]  # 11 in at most 8 are 6 and 5
+    assert found == [(start, stop, start) for start, stop in ends]
     assert passes.forwards == 11
     with pytest.raises(NoMemoryError), counted() as passes:
         list(in_parts(2, 2, lambda *_: work(0, 9)))
     assert passes.forwards == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "at_once", "parts"), [(8, 6, [4, 4]), (16, 6, [6, 6, 4]), (5, 9, [5]), (0, 4, [])]
+)
+def test_parts_are_as_few_and_as_even_as_can_be(count, at_once, parts):
+    found = [stop - start for start, stop, _ in in_parts(count, at_once, lambda *_: None)]
+    assert found == parts
 
 
 def test_what_is_no_lack_of_memory():

@@ -109,9 +109,9 @@ class Findings:
 
         def find() -> tuple[int, int]:
             if isinstance(self._model.module, Foreign):
-                noise = self.noise(1, like)
-                self._runner(noise)(noise.tensor)
-                return foreign_bytes(self._model.module, noise.tensor)
+                noise, look = self.noise(1, like), self._model.module.seen
+                notes = self._model.forward(noise.tensor, noise.others, counted=False, instead=look)
+                return foreign_bytes(notes, noise.tensor)
             try:
                 return pass_bytes(self._model, self._model.at_home(self.noise(1, like)))
             except (RuntimeError, MemoryError) as error:

@@ -38,7 +38,7 @@ from seewhy.model.tape.trees import joined, row_of, select_rows, usable
 from seewhy.run import Run, check_device
 
 BATCH = 16  # pictures that run at once where nothing else says
-FOREIGN = 2 << 30  # bytes for networks of other frameworks, to which each call is a cost
+FOREIGN = 4 << 30  # bytes for networks of other frameworks, to which each call is a cost
 MOST_ROWS = 64  # at once on a CPU without a gradient: more only leave its caches,
 CACHED = 48 << 20  # unless they are small: bytes at work, measured with two convolutions at 28 px
 

@@ -197,11 +197,10 @@ class Foreign(nn.Module):
     def forward(self, picture: Tensor, *others: Any, **named: Any) -> Any:
         """Run the network, split where its layers are hooked."""
         engine, program = self.engine, self.engine.program
-        engine.renew()
-        inputs, engine.picture = inputs_of(program, picture, others, named)
+        inputs, notes = self._looked_at(picture, others, named)
         stubs: dict[str, Stub] = self.__dict__["stubs"]
         awake = {name for name, stub in stubs.items() if stub.awake}
-        asked = [note.place for note in engine.notes(inputs) if note.place.name in awake]
+        asked = [note.place for note in notes if note.place.name in awake]
         replaced: dict[Place, Tensor] = {}
         if len(asked) > FEW and not any(stubs[place.name].replaced for place in asked):
             *values, end = self._at_once(inputs, asked)
@@ -223,6 +222,19 @@ class Foreign(nn.Module):
         end = self._cross(wanted, inputs, replaced)
         engine.ends = [id(each) for each in end]
         return program.pack(end)
+
+    def seen(self, picture: Tensor, *others: Any, **named: Any) -> list[Note]:
+        """Return what there is in a run on such pictures; nothing is computed."""
+        return self._looked_at(picture, others, named)[1]
+
+    def _looked_at(
+        self, picture: Tensor, others: Sequence[Any], named: dict[str, Any]
+    ) -> tuple[list[Tensor], list[Note]]:
+        """The inputs in order, as the network takes them, and what there is in a run on them."""
+        engine = self.engine
+        engine.renew()
+        inputs, engine.picture = inputs_of(engine.program, picture, others, named)
+        return inputs, engine.notes(inputs)
 
     def stub(self, name: str) -> Stub:
         """Return the module that stands for a layer."""

@@ -76,12 +76,12 @@ def _share_after(notes: Sequence[Note], best: Note) -> float:
     return sum(number > notes.index(best) for number in weighty) / max(1, len(weighty))
 
 
-def bytes_per_row(module: Foreign, tensor: Tensor) -> tuple[int, int]:
+def bytes_per_row(notes: Sequence[Note], tensor: Tensor) -> tuple[int, int]:
     """Return the memory of a forward of one row, and of a forward with a backward, by the shapes.
 
     The framework's own measure would be better, and is not to be had on a CPU.
     """
-    sizes = [tensor[0].numel(), *(math.prod(note.shape) for note in module.engine.latest)]
+    sizes = [tensor[0].numel(), *(math.prod(note.shape) for note in notes)]
     plain = WITHOUT_GRAPH * max(sizes)
     return SIZE * plain, SIZE * (sum(sizes) + plain)
 

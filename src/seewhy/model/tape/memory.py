@@ -28,12 +28,12 @@ T = TypeVar("T")
 def in_parts(
     count: int, at_once: int, work: Callable[[int, int], T]
 ) -> Iterator[tuple[int, int, T]]:
-    """Yield (start, stop, work(start, stop)) for 0..count, at first `at_once` at a time.
+    """Yield (start, stop, work(start, stop)) for 0..count, at most `at_once` at a time, evenly.
 
     Where memory runs out the part is halved and tried again, and the parts after it are as small.
     Raises NoMemoryError where one is still too much.
     """
-    start = 0
+    start, at_once = 0, evenly(count, at_once)
     while start < count:
         stop = min(start + at_once, count)
         try:
@@ -51,6 +51,14 @@ def in_parts(
             continue
         release()  # not before the error is gone, which holds what the part had made
         at_once = (stop - start + 1) // 2
+
+
+def evenly(count: int, at_once: int) -> int:
+    """Return the size of parts, at most `at_once` and as few as these, that differ the least.
+
+    A small rest costs more than its share, and a framework may have to compile it by itself.
+    """
+    return -(-count // -(-count // at_once)) if count else at_once
 
 
 def out_of_memory(error: BaseException) -> bool:
