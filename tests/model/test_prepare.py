@@ -161,6 +161,18 @@ def test_without_preprocessing_pictures_are_scaled_to_one_and_a_warning_says_so(
     assert prepared.geometries[0].scale == pytest.approx((1, 1), rel=2e-3)
 
 
+@pytest.mark.parametrize("shape", [(3, 12, 20), (1, 12, 20)])
+def test_without_preprocessing_pictures_get_the_size_of_the_models_input(photo, shape):
+    model = sw.Model(nn.Flatten(), input_shape=shape)
+    with pytest.warns(SeewhyWarning, match=r"stretched to 12 x 20.*Preprocess\(\(12, 20\)"):
+        prepared = model.prepare(photo)
+    expected = Preprocess((12, 20), mean=(0.0,) * shape[0], std=(1.0,) * shape[0])
+    assert torch.equal(prepared.tensor[0], expected(photo.image))
+    assert prepared.geometries[0] == expected.geometry(photo.image.size[::-1])
+    with pytest.warns(SeewhyWarning, match="nothing else"):  # four channels are no colours
+        assert sw.Model(nn.Flatten(), input_shape=(4, 12, 20)).prepare(photo).tensor.shape[1] == 3
+
+
 def test_model_input_is_taken_as_it_is(photo):
     model = sw.Model(nn.Flatten(), preprocess=lambda image: pytest.fail("preprocessed twice"))
     given = torch.randn(2, 3, 8, 8)

@@ -20,7 +20,7 @@ from seewhy.data.images import Picture, read_picture
 from seewhy.errors import MethodError, NoSpaceError, warn
 from seewhy.fill import gaussian
 from seewhy.model.model import Model
-from seewhy.model.prepare import Prepared, Preparer
+from seewhy.model.prepare import Prepared
 from seewhy.model.tape.trees import full
 from seewhy.run import Run, generator
 
@@ -195,7 +195,7 @@ def _of_file(model: Model, prepared: Prepared, path: str) -> Tensor:
 
 
 def _prepared(model: Model, image: Image.Image, what: str) -> Tensor:
-    return Preparer(model.preprocess, model.name).one(Picture(image, f"the baseline {what}"))
+    return model.preparer.one(Picture(image, f"the baseline {what}"))
 
 
 # ---------------------------------------------------------------------- descriptions

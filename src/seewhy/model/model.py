@@ -95,7 +95,7 @@ class Model:
             offers = offers or Offers(layers=named, operations=False)
         self.offers = offers or Offers(layers=hooks)
         self.input_shape = input_shape
-        self._preparer = Preparer(preprocess, self.name)
+        self.preparer = Preparer(preprocess, self.name, input_shape)
         self.findings = Findings(self)
         self._luck = Luck(self.name)
         self._seed = 0
@@ -142,7 +142,7 @@ class Model:
                 one if isinstance(one, Picture) else read_picture(one)
                 for one in find_pictures(pictures)
             ]
-            found = self._preparer(read)
+            found = self.preparer(read)
         if others:
             count = len(found)
             found = [replace(each, others=row_of(others, i, count)) for i, each in enumerate(found)]

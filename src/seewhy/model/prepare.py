@@ -131,20 +131,33 @@ class Preparer:
 
     preprocess: takes a PIL picture, or an RGB uint8 array, or a list of pictures; returns a tensor
     or an array, or a dict with "pixel_values", with a batch axis or without. None: 0..1, as large
-    as the picture is.
+    as the picture is, or stretched to the size of the model's input where input_shape (C, height,
+    width) tells it.
     """
 
-    def __init__(self, preprocess: Callable[..., Any] | None, name: str = "the model") -> None:
-        self.preprocess, self.name = preprocess, name
+    def __init__(
+        self,
+        preprocess: Callable[..., Any] | None,
+        name: str = "the model",
+        input_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        self.name, self._is_known = name, preprocess is not None
+        if preprocess is None and input_shape is not None:
+            preprocess = _stretched(input_shape)
+        self.preprocess = preprocess
         self._form: Callable[[Image.Image], Any] | None = None
         self._geometries: dict[tuple[int, int], Geometry] = {}
 
     def __call__(self, pictures: Sequence[Picture], others: Any = None) -> list[Prepared]:
         """Prepare pictures one by one: inputs of different shapes cannot share a batch."""
-        if self.preprocess is None:
+        if not self._is_known:
+            size: Any = getattr(self.preprocess, "size", 224)
+            so = "scaled to 0..1 and nothing else"
+            if isinstance(self.preprocess, Preprocess):
+                so = f"stretched to {size[0]} x {size[1]}, as its input is, {so}"
             warn(
-                f"{self.name} has no preprocessing: pictures are scaled to 0..1 and nothing else. "
-                "Give Model(..., preprocess=...), for example seewhy.Preprocess(224, mean=, std=)"
+                f"{self.name} has no preprocessing: pictures are {so}. Give Model(..., "
+                f"preprocess=...), for example seewhy.Preprocess({size}, mean=, std=)"
             )
         return [
             Prepared(self.one(picture)[None], others, (picture,), (self.geometry(picture),))
@@ -206,6 +219,13 @@ class Preparer:
             lambda image: preprocess([image]),
             lambda image: preprocess(images=image, return_tensors="pt"),
         ]
+
+
+def _stretched(shape: tuple[int, ...]) -> Preprocess | None:
+    """What makes any picture an input of this shape (C, height, width), if that can be."""
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        return None
+    return Preprocess(shape[1:], mean=(0.0,) * shape[0], std=(1.0,) * shape[0])
 
 
 def _as_input(found: Any) -> Tensor:

@@ -49,6 +49,13 @@ def inner_features(model):
     return (lambda x: backbone(scaling(x), training=False)), lambda x: head(pool(x))
 
 
+def last_block(model):
+    """Before and after the last block of the subclassed network, which ends before a rectifier."""
+    one, two = model.blocks
+    pooled = lambda x: keras.ops.mean(keras.ops.relu(x), axis=(1, 2))  # noqa: E731
+    return (lambda x: two(keras.ops.relu(one(x)))), lambda x: model.head(pooled(x))
+
+
 @pytest.mark.parametrize("make", MAKES)
 def test_outputs_and_input_gradients_are_the_framework_s(make):
     net, given = MAKES[make](), pictures()
@@ -72,12 +79,7 @@ def test_grad_cam_is_the_framework_s(make, layer):
     net, given = MAKES[make](), pictures()
     model = sw.Model(net)
     if layer is None:  # rectified by an operation: the layer itself has no place after it
-        layer = "block1"
-        block = net.blocks[1]
-        cut = (
-            lambda x: block(keras.ops.relu(net.blocks[0](x))),
-            lambda x: net.head(keras.ops.mean(keras.ops.relu(x), axis=(1, 2))),
-        )
+        layer, cut = "block1", last_block(net)
     else:
         cut = inner_features(net) if make == "nested" else cut_at(net, layer)
     found = sw.explain(model, torch.tensor(given), 2, "grad-cam")
