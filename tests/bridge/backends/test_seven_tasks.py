@@ -54,8 +54,8 @@ def test_gradients_inputs(net, given):
 
 
 def test_integrated_gradients(net, given):
-    found = raw(explained(net, given, "integrated-gradients:steps=400,baseline=0"))
-    changes = scores(net, given) - scores(net, np.zeros_like(given))
+    found = raw(explained(net, given, "integrated-gradients:steps=1000,baseline=0.5"))
+    changes = scores(net, given) - scores(net, np.full_like(given, 0.5))
     close(found.sum((1, 2, 3)), changes, share=0.01)  # Sundararajan et al. 2017, proposition 1
 
 
