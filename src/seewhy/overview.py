@@ -52,7 +52,7 @@ class Summary:
             model.name,
             table.layers,
             table.default,
-            table.remark,
+            table.remark if model.offers.layers else "what is inside cannot be seen",
             parameters=model.size,
             input=tuple(noise.tensor.shape[1:]),
             output=_output(model.outputs(noise)),
@@ -95,7 +95,7 @@ class Summary:
         return diagram(
             blocks,
             title=title,
-            lines=[f"{self.parameters:,} parameters", default],
+            lines=[f"{self.parameters:,} parameters"] * bool(self.parameters) + [default],
             given=_shape(self.input, None),
             output=_shape(self.output, None),
         )
@@ -142,7 +142,8 @@ class Summary:
         remark = f" ({self.remark})" if self.remark else ""
         default = f"default layer: {self.default}{remark}" if self.default else self.remark
         table = plain(self.columns, self.rows())
-        return f"{table}\n\n{self.model}: {self.parameters:,} parameters; {default}"
+        count = f"{self.parameters:,} parameters; " if self.parameters else ""
+        return f"{table}\n\n{self.model}: {count}{default}"
 
     __repr__ = __str__
 

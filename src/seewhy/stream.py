@@ -166,7 +166,8 @@ def _explain_batch(model: Model, rows: Sequence[Row], order: Order) -> list[Expl
     checks = {name: value.tolist() for name, value in found.checks.items()}
     classes = any(isinstance(each, Class | Margin | LogitSum) for each in targets)
     headed = has_class_head(clean.outputs) and (classes or model.labels is not None)
-    tops = predictions(clean.main, model.labels, order.top) if headed else [()] * len(prepared)
+    likely = predictions(clean.main, model.labels, order.top, end=clean.end) if headed else ()
+    tops = likely or [()] * len(prepared)
     given = prepared.originals or (None,) * len(prepared)
     originals = [None if each is None else each.image for each in given]
     pictures = originals if all(originals) else as_pictures(prepared.tensor)

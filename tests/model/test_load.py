@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchvision
 import transformers
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -607,7 +608,9 @@ def test_a_repository_that_cannot_be_fetched_names_the_way_around(monkeypatch, t
         ("torchvision/resnet19", "did you mean resnet18"),
         ("timm/vit_tiny_patch16_22", "did you mean vit_tiny_patch16_224"),
         ("timn/resnet18", "did you mean 'timm'"),
-        ("no_such_file.pt2", "there is no model 'no_such_file.pt2'.*model.pt2"),
+        ("no_such_file.pt2", "there is no file no_such_file.pt2.*model.pt2"),
+        ("torchvision/resnet18?mean=red", "after '\\?' comes weights=none"),
+        ("torchvision/resnet18?std=0", "after '\\?' comes weights=none"),
         ("torchvision/resnet18?weight=none", "after '\\?' comes weights=none"),
         ("torchvision/resnet18?weights=some", "after '\\?' comes weights=none"),
     ],
@@ -723,3 +726,20 @@ def test_a_network_without_one_head_has_no_embedder():
 
     with pytest.raises(ModelError, match="no single head to cut off"):
         sw.embedder(sw.Model(Two().eval(), input_shape=(3, 2, 2)))
+
+
+def test_how_pictures_become_input_can_stand_in_the_reference(tmp_path):
+    torch.save(nn.Flatten(), tmp_path / "net.pt")
+    white = Image.new("RGB", (20, 30), "white")
+
+    def prepared(query):
+        found = sw.load(f"{tmp_path / 'net.pt'}?{query}", allow_pickle=True)
+        return found.prepare(white).tensor[0]
+
+    assert prepared("size=6,4&mean=0.5&std=0.25").shape == (3, 6, 4)
+    assert prepared("size=6&mean=0.5&std=0.25").unique().tolist() == [2.0]
+    assert prepared("size=6&std=1/255").mean() == pytest.approx(255)
+    each = prepared("size=6&mean=0,0.5,1&std=1&bgr=true")[:, 0, 0]
+    assert each.tolist() == [1.0, 0.5, 0.0]
+    with pytest.raises(ModelError, match="add size=224"):
+        prepared("mean=0.5")

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from seewhy.concepts.finite import check_finite
 from seewhy.concepts.maps import MOST_SHOWN, ConceptMaps
-from seewhy.errors import Failure, NoSpaceError, PictureError, TargetError, tell_of
+from seewhy.errors import Failure, NoSpaceError, PictureError, TargetError, tell_of, warn
 from seewhy.methods import Method, as_method
 from seewhy.model.layers import LayerSpec
 from seewhy.model.load import embedder
+from seewhy.model.predictions import already_probabilities
 from seewhy.model.prepare import batched
 from seewhy.model.reading import name_of, read_each, sources_of
 from seewhy.model.tape.record import record
@@ -143,7 +144,13 @@ def embeddings(
                 shown.append(reduced(picture))
     if not found:
         raise failures[-1].error
-    return torch.cat(found), tuple(shown)
+    every = torch.cat(found)
+    if already_probabilities(every, model.offers.end):
+        warn(
+            f"{model.name} gives probabilities, and they are compared as if they were embeddings: "
+            "give the network that ends before its head, or labels= so that its head is left out"
+        )
+    return every, tuple(shown)
 
 
 def _references(model: Model, given: Any, run: Run, failures: list[Failure]) -> list[Reference]:

@@ -189,7 +189,7 @@ class _Search:
         scores = [Score([each.target] * len(group), model, prepared) for each in units]
         layers = dict.fromkeys(layer for each in scores for layer in each.layers)
         recording = record(model, prepared, watch=layers)
-        outcome = Outcome(recording.outcome.outputs, recording.activations)
+        outcome = replace(recording.outcome, activations=recording.activations)
         best, least = [], []
         for unit, score, known in zip(units, scores, self.best, strict=True):
             values, maps = unit.values(outcome, score, rows)

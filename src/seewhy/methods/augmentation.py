@@ -220,6 +220,7 @@ def _turned_back(outcome: Outcome, rows: Tensor, ways: Ways, way: Tensor) -> Out
         map_leaves(flip, outcome.outputs),
         {layer: flip(found) for layer, found in outcome.activations.items()},
         outcome.clean,
+        outcome.end,
     )
 
 
@@ -238,6 +239,7 @@ def _as_clean(outcome: Outcome, clean: Outcome) -> Outcome:
             for layer, one in outcome.activations.items()
         },
         outcome.clean,
+        outcome.end,
     )
 
 

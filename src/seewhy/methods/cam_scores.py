@@ -219,14 +219,15 @@ def class_of(found: Tensor, classes: Tensor, name: str) -> Tensor:
 
 def _log_probabilities(outcome: Outcome) -> Tensor:
     scores = class_scores(outcome, 0.5)
-    if already_probabilities(scores.detach()):
+    if already_probabilities(scores.detach(), outcome.end):
         return scores.clamp(min=1e-30).log()
     return scores.log_softmax(1)
 
 
 def _probabilities(outcome: Outcome) -> Tensor:
     scores = class_scores(outcome, 0.5)
-    return scores if already_probabilities(scores.detach()) else scores.softmax(1)
+    known = already_probabilities(scores.detach(), outcome.end)
+    return scores if known else scores.softmax(1)
 
 
 def _curvature(

@@ -19,7 +19,6 @@ from seewhy.methods.changes import (
     as_map,
     check_space,
     faded,
-    own_scores,
     scores_of,
     space_of,
 )
@@ -78,9 +77,9 @@ class ExtremalPerturbation(Removing):
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """Find a mask for each area, and the smallest under which enough of the score is left."""
         check_space(prepared, self.name)
+        run = model.steady(run)
         areas, device = _numbers(self.areas), prepared.tensor.device
         fade = faded(self.fill, prepared, run)
-        whole = own_scores(model, prepared, score, run)
 
         def asked(masks: Tensor) -> Tensor:
             return scores_of(
@@ -93,7 +92,8 @@ class ExtremalPerturbation(Removing):
                 shared=False,
             )
 
-        nothing = asked(torch.zeros(len(prepared), 1, *space_of(prepared), device=device))[:, 0]
+        both = torch.stack([torch.zeros(space_of(prepared)), torch.ones(space_of(prepared))])
+        nothing, whole = asked(both.to(device).expand(len(prepared), *both.shape)).unbind(1)
         drop = (whole - nothing).abs().clamp(min=1e-6)
         masks = self._ascended(model, prepared, score, run, fade, drop)
         kept = (asked(masks) - nothing[:, None]) / (whole - nothing)[:, None] >= KEPT

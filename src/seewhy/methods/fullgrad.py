@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from seewhy.errors import NoSpaceError, warn
+from seewhy.errors import MethodError, NoSpaceError, warn
 from seewhy.methods.base import Attribution, Display, Method
 from seewhy.methods.registry import method
 from seewhy.model.layers import INPUT, Layer
@@ -81,6 +81,12 @@ class FullGrad(Method):
             gaps.append((summed - scores).abs() / scores.abs().clamp(min=1e-12))
             run.report(done, len(prepared), "pictures")
         gap = torch.cat(gaps)
+        if not layers and float(gap.max()) > MISSED:
+            raise MethodError(
+                f"fullgrad knows none of the biases of {model.name}, which make up "
+                f"{float(gap.max()):.0%} of a score: they have to be those of torch's "
+                "convolutions, linear layers and batch norms; use integrated-gradients"
+            )
         if prepared.tensor.dtype in (torch.float32, torch.float64) and float(gap.max()) > MISSED:
             warn(
                 f"fullgrad misses {float(gap.max()):.0%} of a score of {model.name}: it is whole "

@@ -8,6 +8,7 @@ import importlib.util
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from seewhy.errors import ModelError
 from seewhy.model.bridge.adopt import LOGITS, adopt
 from seewhy.model.bridge.adopted import Adopted, Offers
-from seewhy.model.bridge.files import application, foreign_file, is_foreign
+from seewhy.model.bridge.files import KERAS, application, foreign_file, is_foreign
 from seewhy.model.exported import read_program
 from seewhy.model.labels import Labels
 from seewhy.model.model import Model
+from seewhy.model.query import Query
 from seewhy.model.sources import SOURCES, demo
 from seewhy.model.tape.cut import Headless
 
@@ -32,6 +34,7 @@ FORMS = (
     '"torchvision/resnet50@weights.safetensors", "package.module:callable@weights.pth", '
     'a file "model.pt2", "model.keras", "model.onnx", or the folder of a SavedModel'
 )
+FILES = (*KERAS, ".onnx", ".pt2", ".pt", ".pth", ".safetensors")
 
 
 def load(
@@ -54,7 +57,8 @@ def load(
     folder of a SavedModel, an .onnx file, the address of a model server ("http://..."), or a model
     itself: see docs/frameworks.md. preprocess and labels replace those that come with it; labels
     may be a file. logits: leave out the softmax or the sigmoid in which a Keras model ends; in a
-    reference, "?logits=true".
+    reference, "?logits=true". How pictures become input can be written there too, as settings of
+    `seewhy.Preprocess`: "net.onnx?mean=0.5&std=0.5", "net.keras?std=1/255" for 0..255.
 
     Raises ModelError that says what to do, MissingDependencyError with the pip command.
 
@@ -68,17 +72,22 @@ def load(
     else:
         adopted = adopt(reference, logits=logits)
         model = Model(reference) if adopted is None else of_adopted(adopted)
-    if preprocess is not None or labels is not None:
-        known = Labels.read(labels) if isinstance(labels, str | Path) else labels
-        model = Model(
-            model.module,
-            preprocess or model.preprocess,
-            known if known is not None else model.labels,
-            name=model.name,
-            input_shape=model.input_shape,
-            offers=model.offers,
-        )
-    return model
+    return _with(model, preprocess, labels)
+
+
+def _with(model: Model, preprocess: Callable[..., Any] | None, labels: Any = None) -> Model:
+    """The model with another preprocessing, and other labels, where they are given."""
+    if preprocess is None and labels is None:
+        return model
+    known = Labels.read(labels) if isinstance(labels, str | Path) else labels
+    return Model(
+        model.module,
+        preprocess or model.preprocess,
+        known if known is not None else model.labels,
+        name=model.name,
+        input_shape=model.input_shape,
+        offers=model.offers,
+    )
 
 
 def embedder(model: Model | nn.Module | str) -> Model:
@@ -93,15 +102,18 @@ def embedder(model: Model | nn.Module | str) -> Model:
     model = model if isinstance(model, Model) else load(model)
     head = model.head()
     if head is None:
+        known = getattr(model.module, "framework", "")
+        why = f"is a network of {known}, of which seewhy does not know the head"
         raise ModelError(
-            f"{model.name} has no single head to cut off: give the embedding network itself"
+            f"{model.name} {why if known else 'has no single head to cut off'}: give the embedding "
+            f"network itself{', as keras.Model(net.inputs, net.layers[-2].output)' * bool(known)}"
         )
     return Model(
         Headless(model.module, head.name),
         model.preprocess,
         name=f"{model.name} before {head.name}",
         input_shape=model.input_shape,
-        offers=model.offers,
+        offers=replace(model.offers, end=""),
     )
 
 
@@ -126,8 +138,9 @@ def _find(reference: str, *, allow_pickle: bool, logits: bool) -> Model:
 
         return load_endpoint(reference)
     name, at, weights = reference.partition("@")
-    name, _, query = name.partition("?")
-    trained, open_end = _asked(query, reference)
+    name, _, text = name.partition("?")
+    query = Query.of(text, reference)
+    logits = logits or query.logits
     file = Path(weights).expanduser() if at else None
     if file is not None and not file.is_file():
         raise ModelError(f"there is no file {file}: give the path of the weights after '@'")
@@ -135,18 +148,23 @@ def _find(reference: str, *, allow_pickle: bool, logits: bool) -> Model:
     if not (slash and source in SOURCES) and ":" not in name and Path(name).expanduser().exists():
         if file is not None:
             raise ModelError(f"{name} is a file already: give the architecture before '@'")
-        path = Path(name).expanduser()
-        return _file(path, allow_pickle=allow_pickle, logits=logits or open_end)
-    model = _named(name, reference, trained=trained and file is None, logits=logits or open_end)
+        model = _file(Path(name).expanduser(), allow_pickle=allow_pickle, logits=logits)
+        return _with(model, query.preprocess(model.input_shape))
+    model = _named(name, reference, trained=query.trained and file is None, logits=logits)
     if file is not None:
         _fill(model.module, file)
         model.name = f"{model.name}@{file.name}"
-    return model
+    return _with(model, query.preprocess(model.input_shape))
 
 
 def _named(name: str, reference: str, *, trained: bool, logits: bool) -> Model:
     """A model by its source and its name there."""
     source, slash, rest = name.partition("/")
+    if Path(name).suffix.lower() in FILES and source not in SOURCES:
+        raise ModelError(
+            f"there is no file {name}: give the path of the file that holds the model, or another "
+            f"model: a model is {FORMS}"
+        )
     if source == "keras" and rest:
         return of_adopted(application(rest, trained=trained, logits=logits))
     if logits:
@@ -160,21 +178,6 @@ def _named(name: str, reference: str, *, trained: bool, logits: bool) -> Model:
     near = difflib.get_close_matches(source, SOURCES, 1, 0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ModelError(f"there is no model {reference!r}{hint}: a model is {FORMS}")
-
-
-def _asked(query: str, reference: str) -> tuple[bool, bool]:
-    """Whether trained weights are wanted, and whether the softmax is to be left out."""
-    known = {"weights": ("none", "default"), "logits": ("true", "false")}
-    found = {"weights": "default", "logits": "false"}
-    for part in query.split("&") if query else ():
-        key, _, value = part.partition("=")
-        if value not in known.get(key, ()):
-            raise ModelError(
-                f"{part!r} in {reference!r} is not understood: after '?' comes weights=none or "
-                "weights=default, and logits=true"
-            )
-        found[key] = value
-    return found["weights"] == "default", found["logits"] == "true"
 
 
 def _python(reference: str) -> Model:

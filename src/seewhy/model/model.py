@@ -155,7 +155,7 @@ class Model:
         outputs = self.outputs(prepared)
         if not has_class_head(outputs):
             raise ModelError(f"{self.name} has no class scores to predict with")
-        return predictions(main_output(outputs), self.labels, top)
+        return predictions(main_output(outputs), self.labels, top, end=self.offers.end)
 
     @property
     def rank(self) -> int | None:
@@ -308,6 +308,14 @@ class Model:
         if not gradient and prepared.tensor.device.type == "cpu":
             fit = min(fit, max(MOST_ROWS, CACHED // row))
         return min(fit, self.offers.batch or fit)
+
+    def steady(self, run: Run) -> Run:
+        """Return a run in which a picture's scores are the same to the bit in any batch.
+
+        For work whose steps build on each other, over which rounding grows. Torch rounds all rows
+        alike; other frameworks by how many there are, so theirs run one at a time.
+        """
+        return replace(run, memory=1) if hasattr(self.module, "framework") else run
 
     @property
     def size(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from seewhy.errors import ModelError
+from seewhy.errors import ModelError, warn
 from seewhy.model.tape.trees import float_tensors
 
 NAMES = ("logits", "out", "output", "pred_logits", "scores", "image_embeds", "pooler_output")
@@ -16,22 +16,57 @@ NAMES = ("logits", "out", "output", "pred_logits", "scores", "image_embeds", "po
 def main_output(outputs: Any) -> Tensor:
     """Return the tensor that answers: `logits` where there is one, else (N, K), else the first.
 
-    Raises ModelError when there is no floating-point tensor at all.
+    Of several (N, K) it is the first with more than one column. Raises ModelError when there is no
+    floating-point tensor at all.
     """
-    if isinstance(outputs, Tensor):
-        return outputs
-    for name in NAMES:
-        found = outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)
-        if isinstance(found, Tensor):
-            return found
+    named = _named(outputs)
+    if named is not None:
+        return named
     candidates = float_tensors(outputs)
     if not candidates:
         raise ModelError(
             f"the network returned {type(outputs).__name__} without a floating-point tensor: "
             "explain it with a callable target that reads its output"
         )
+    return (_heads(candidates) or candidates)[0]
+
+
+def tell_of_others(outputs: Any) -> None:
+    """Warn where another output could have been meant as well as the one that is read."""
+    if _named(outputs) is not None or detects(outputs):
+        return
+    heads = _heads(float_tensors(outputs))
+    if len(heads) < 2:
+        return
+    shapes = ", ".join(str(tuple(each.shape[1:])) for each in heads)
+    names = [n for n, each in outputs.items() if each is heads[0]] if _maps(outputs) else [0]
+    how = f"target=lambda outputs: outputs[{next(iter(names), 0)!r}][:, 3]"
+    warn(
+        f"the network has {len(heads)} outputs that could be class scores, of the shapes {shapes}, "
+        f"and the first of them is explained; for another give a function of the outputs, such as "
+        f"{how}"
+    )
+
+
+def _named(outputs: Any) -> Tensor | None:
+    """The output, where there is but one, or the one whose name says that it answers."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    for name in NAMES:
+        found = outputs.get(name) if _maps(outputs) else getattr(outputs, name, None)
+        if isinstance(found, Tensor):
+            return found
+    return None
+
+
+def _heads(candidates: list[Tensor]) -> list[Tensor]:
+    """Those that can be class scores (N, K): with several columns, if any has them."""
     flat = [tensor for tensor in candidates if tensor.ndim == 2]
-    return flat[0] if flat else candidates[0]
+    return [tensor for tensor in flat if tensor.shape[1] > 1] or flat
+
+
+def _maps(outputs: Any) -> bool:
+    return isinstance(outputs, Mapping)
 
 
 def has_class_head(outputs: Any) -> bool:

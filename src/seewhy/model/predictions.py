@@ -43,25 +43,29 @@ class Predictions(Sequence[tuple[Prediction, ...]]):
         return "\n".join(", ".join(str(one) for one in row) for row in self._rows)
 
 
-def probabilities(scores: Tensor) -> Tensor:
+def probabilities(scores: Tensor, end: str = "") -> Tensor:
     """Return class probabilities (N, K) of class scores (N, K), (N, 1) or (N,).
 
-    One output is the logit of class 1 against class 0. Rows that already are probabilities (not
-    negative, sum one) stay as they are.
+    One output is the logit of class 1 against class 0, or its probability where the network is
+    known to end in a sigmoid (end). Rows that already are probabilities (not negative, sum one, or
+    by the network's end) stay as they are; after a sigmoid each class has one of its own.
     """
     scores = scores.detach().reshape(len(scores), -1)
-    known, scores = already_probabilities(scores), scores.double()
+    known, scores = already_probabilities(scores, end), scores.double()
     if scores.shape[1] == 1:
-        one = scores.sigmoid()
+        one = scores if known else scores.sigmoid()
         return torch.cat([1 - one, one], dim=1)
     return scores if known else scores.softmax(1)
 
 
-def already_probabilities(scores: Tensor) -> bool:
+def already_probabilities(scores: Tensor, end: str = "") -> bool:
     """Tell whether scores (N, K) are probabilities already: none negative, all rows of sum one.
 
-    One output between 0 and 1 may be either, and is taken for what networks give: a logit.
+    One output between 0 and 1 may be either, and is taken for what networks give: a logit; unless
+    the network is known to end in a softmax or a sigmoid (end).
     """
+    if end:
+        return True
     if scores.shape[1] == 1:
         return False
     rounding = max(1e-3, 4 * torch.finfo(scores.dtype).eps * scores.shape[1] ** 0.5)
@@ -69,12 +73,15 @@ def already_probabilities(scores: Tensor) -> bool:
     return bool((scores >= 0).all()) and float(gap) <= rounding
 
 
-def predictions(scores: Tensor, labels: Labels | None, top: int = 5) -> Predictions:
+def predictions(
+    scores: Tensor, labels: Labels | None, top: int = 5, *, end: str = ""
+) -> Predictions:
     """Return the `top` most probable classes of class scores (N, K), (N, 1) or (N,).
 
+    end: as for `probabilities`.
     Raises ModelError where there are labels, but not one for each class.
     """
-    likely = probabilities(scores)
+    likely = probabilities(scores, end)
     if labels is not None and len(labels) != likely.shape[1]:
         raise ModelError(
             f"there are {len(labels)} labels for {likely.shape[1]} classes: give one for each, in "

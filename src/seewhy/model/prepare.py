@@ -72,6 +72,26 @@ class Preprocess:
         return (height, width), ((height - size[0]) // 2, (width - size[1]) // 2), size
 
 
+@dataclass(frozen=True)
+class Levels:
+    """A picture at its own size, for networks that take any: black is 0, white is `top`.
+
+    channels: 1 makes it grey, 3 keeps its colours.
+
+    >>> Levels(3, top=255)(Image.new("RGB", (8, 6), "white")).amax()
+    tensor(255.)
+    """
+
+    channels: int = 3
+    top: float = 1.0
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return the picture as float32 (C, height, width)."""
+        image = image.convert("L" if self.channels == 1 else "RGB")
+        values = torch.from_numpy(np.array(image, dtype=np.float32)).mul_(self.top / 255)
+        return values.reshape(image.height, image.width, -1).permute(2, 0, 1).contiguous()
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """Pictures as the model takes them.
@@ -157,7 +177,8 @@ class Preparer:
                 so = f"stretched to {size[0]} x {size[1]}, as its input is, {so}"
             warn(
                 f"{self.name} has no preprocessing: pictures are {so}. Give Model(..., "
-                f"preprocess=...), for example seewhy.Preprocess({size}, mean=, std=)"
+                f"preprocess=...), for example seewhy.Preprocess({size}, mean=, std=); behind the "
+                "name of a model, '?mean=0.5&std=0.5', or '?std=1/255' if it takes 0..255"
             )
         return [
             Prepared(self.one(picture)[None], others, (picture,), (self.geometry(picture),))

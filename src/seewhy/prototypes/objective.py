@@ -99,7 +99,7 @@ def objective(spec: Objective | OfPicture | TargetSpec) -> Objective:
 class _Likely(LogProbability):
     """The log-probability of a class, called as the class is."""
 
-    def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002
+    def describe(self, label: str, end: str) -> str:  # noqa: ARG002
         return label
 
 

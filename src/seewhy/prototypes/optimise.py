@@ -188,7 +188,7 @@ class _Climb:
             for outputs in self._outputs(inputs):
                 if not has_class_head(outputs.outputs):
                     return ()
-                told = predictions(outputs.main, self._model.labels, 1)
+                told = predictions(outputs.main, self._model.labels, 1, end=outputs.end)
                 found += [(row[0].label, row[0].probability) for row in told]
         return tuple(found)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seewhy.errors import TargetError
 from seewhy.model.labels import Labels
-from seewhy.model.outputs import detects, has_class_head
+from seewhy.model.outputs import detects, has_class_head, tell_of_others
 from seewhy.model.predictions import already_probabilities, name_of
 from seewhy.model.tape.record import Outcome
 from seewhy.targets.base import Bound, Target
@@ -22,7 +22,7 @@ class Class(Target):
 
     spec: class number, name, or None for the predicted class. A network with one output has the
     classes 1 (its logit) and 0 (the negative logit). Where the network itself ends in a softmax,
-    its probability is what is read, and the name says so.
+    or is known to end in a sigmoid, its probability is what is read, and the name says so.
 
     Raises TargetError when bound, where there is no such class or no class head.
     """
@@ -34,25 +34,28 @@ class Class(Target):
 
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:
         """Bind to the pictures; see the class."""
+        tell_of_others(outcome.outputs)
         scores = class_scores(outcome)
         numbers = class_number(self.spec, scores, labels)
-        softmaxed = already_probabilities(scores.detach())  # as long as the question stands
+        end = outcome.end  # what is found here holds as long as the question stands
+        if not end and already_probabilities(scores.detach()):
+            end = "softmax"
 
         def read(later: Outcome, rows: Tensor) -> Tensor:
             chosen = numbers.to(later.main.device)[rows.to(later.main.device)]
-            scores = self.transform(class_scores(later, self.pair), softmaxed)
+            scores = self.transform(class_scores(later, self.pair), bool(end))
             return scores.gather(1, chosen[:, None])[:, 0]
 
-        names = tuple(self.describe(name_of(n, labels), softmaxed) for n in numbers.tolist())
+        names = tuple(self.describe(name_of(n, labels), end) for n in numbers.tolist())
         return Bound(read, names)
 
     def transform(self, scores: Tensor, softmaxed: bool) -> Tensor:  # noqa: ARG002
         """What is read, for all classes (N, K); softmaxed: whether they are probabilities."""
         return scores
 
-    def describe(self, label: str, softmaxed: bool) -> str:
+    def describe(self, label: str, end: str) -> str:
         """What the number is called."""
-        return f"{label} (probability: the network ends in a softmax)" if softmaxed else label
+        return f"{label} (probability: the network ends in a {end})" if end else label
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Probability(Class):
         """Softmax, unless the network has done it."""
         return scores if softmaxed else scores.softmax(1)
 
-    def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002
+    def describe(self, label: str, end: str) -> str:  # noqa: ARG002
         """What the number is called."""
         return f"probability of {label}"
 
@@ -80,7 +83,7 @@ class LogProbability(Class):
         """Log-softmax, of probabilities where the network gives those."""
         return scores.clamp(min=1e-30).log() if softmaxed else scores.log_softmax(1)
 
-    def describe(self, label: str, softmaxed: bool) -> str:  # noqa: ARG002
+    def describe(self, label: str, end: str) -> str:  # noqa: ARG002
         """What the number is called."""
         return f"log-probability of {label}"
 
@@ -97,6 +100,7 @@ class Margin(Target):
 
     def bind(self, outcome: Outcome, labels: Labels | None) -> Bound:
         """Bind to the pictures; see the class."""
+        tell_of_others(outcome.outputs)
         scores = class_scores(outcome).detach()
         one = class_number(self.label, scores, labels)
         rest = scores.scatter(1, one.to(scores.device)[:, None], float("-inf"))
@@ -153,6 +157,7 @@ class Regression(Target):
 def class_scores(outcome: Outcome, pair: float = 1.0) -> Tensor:
     """Return the class scores (N, K) of an outcome; one logit z becomes (-z, z) times `pair`.
 
+    One probability p, of a network that is known to end in a sigmoid, becomes (1 - p, p).
     Raises TargetError where the model has no class head.
     """
     main = outcome.main
@@ -161,7 +166,11 @@ def class_scores(outcome: Outcome, pair: float = 1.0) -> Tensor:
         what = "it gives boxes" if detects(outcome.outputs) else shape
         raise TargetError(f"this model has no class scores: {what}. {_fitting(outcome)}")
     scores = main.reshape(len(main), -1)
-    return torch.cat([-scores, scores], dim=1) * pair if scores.shape[1] == 1 else scores
+    if scores.shape[1] > 1:
+        return scores
+    if outcome.end:
+        return torch.cat([1 - scores, scores], dim=1)
+    return torch.cat([-scores, scores], dim=1) * pair
 
 
 def _fitting(outcome: Outcome) -> str:

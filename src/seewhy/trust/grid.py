@@ -95,7 +95,7 @@ class GridPG:
         outputs = model.outputs(pictures)
         if not has_class_head(outputs):
             raise MethodError(f"{model.name} has no class scores: the grid needs several classes")
-        sure, numbers = probabilities(main_output(outputs)).max(1)
+        sure, numbers = probabilities(main_output(outputs), model.offers.end).max(1)
         classes, waiting = numbers.tolist(), defaultdict(list)
         drawn = [
             float(torch.rand((), generator=generator(run.seed, key, 41))) for key in pictures.keys

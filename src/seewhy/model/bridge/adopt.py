@@ -27,6 +27,11 @@ def adopt(found: Any, *, logits: bool = False) -> Adopted | None:
         from seewhy.model.bridge.keras import keras_model
 
         return keras_model(found, logits=logits)
+    if _is(found, "keras", "Layer"):
+        raise ModelError(
+            f"{type(found).__name__} is a Keras layer without its inputs: make a model of it, such "
+            "as keras.Sequential([keras.Input((height, width, channels)), layer])"
+        )
     if logits:
         raise ModelError(LOGITS)
     if isinstance(found, nn.Module):

@@ -12,13 +12,15 @@ from torch import nn
 class Offers:
     """What methods may count on: gradients, layers, operations of torch's own.
 
-    batch: the fixed number of rows, if it is.
+    batch: the fixed number of rows, if it is. end: "softmax" or "sigmoid" where its outputs are
+    known to be that of the scores; "" where nothing is known.
     """
 
     gradient: bool = True
     layers: bool = True
     operations: bool = True
     batch: int | None = None
+    end: str = ""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ def _keras_file(path: Path, *, allow_code: bool, logits: bool) -> Adopted:
         raise ModelError(
             f"{path} cannot be read as a Keras model ({type(error).__name__}: {reason}): save it "
             "with model.save('model.keras'); classes of your own must be registered with "
-            "keras.saving.register_keras_serializable and imported first"
+            "keras.saving.register_keras_serializable and imported first: on the command line give "
+            "package.module:callable, a function that imports them and returns the loaded model"
         ) from error
     found = keras_model(model, logits=logits)
     return Adopted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,16 +16,40 @@ from seewhy.model.bridge.foreign import Foreign
 from seewhy.model.bridge.jax import JaxEngine, as_torch
 from seewhy.model.bridge.visit import Note, Place, Visit
 
-_EVALUATION = {"train": False, "training": False, "deterministic": True}
+_EVALUATION = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "deterministic": True,
+    "use_running_average": True,
+}
+"""What arguments of a call are that tell a module whether it trains, when it does not."""
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class _FlaxProgram:
     """What nnx and linen have in common: pictures with channels last, one output or several."""
 
-    channels_last = True
+    channels_last = picture_last = True
     least_axes = 4
     dtype = torch.float32
     form: Any = None
+
+    def __init__(self, module: Any) -> None:
+        name = type(module).__name__
+        if not callable(module):
+            raise ModelError(
+                f"{name} cannot be called: wrap the method that gives the scores, "
+                "sw.load(jax.jit(lambda pictures: module.method(pictures)))"
+            )
+        known = list(inspect.signature(type(module).__call__).parameters.values())[1:]
+        self._name = name
+        self._flags = {e.name: _EVALUATION[e.name] for e in known if e.name in _EVALUATION}
+        named = [e for e in known if e.kind not in _ANY and e.name not in _EVALUATION][1:]
+        required = [each.name for each in named if each.default is each.empty]
+        self._further = required + [each.name for each in named if each.name not in required]
+        self._least = len(required)
+        self._open = any(each.kind is each.VAR_POSITIONAL for each in known)
 
     def note(self, place: Place, shape: tuple[int, ...]) -> Note:
         """Describe a place that gives an output of this shape."""
@@ -38,10 +63,32 @@ class _FlaxProgram:
         raise NotImplementedError
 
     def arranged(self, picture: Tensor, others: Sequence[Any], named: dict[str, Any]) -> list[Any]:
-        """Return all inputs in order."""
-        if named:
-            raise ModelError("a flax module takes its inputs in order: give them as a tuple")
-        return [picture, *others]
+        """Return all inputs in order.
+
+        Raises ModelError where one is missing or unknown.
+        """
+        given = {**dict(zip(self._further, others, strict=False)), **named}
+        wanted = self._further[: max(len(given), self._least)]
+        more = others[len(self._further) :]
+        if set(given) != set(wanted) or (more and not self._open):
+            raise ModelError(
+                f"the call of {self._name} takes, beside the picture, "
+                f"{', '.join(self._further) or 'nothing'}; given were "
+                f"{', '.join(given) or 'none'}: "
+                "give tensors in this order or by name, others={name: tensor}; else wrap the "
+                "module in a function with the rest filled in, "
+                "sw.load(jax.jit(lambda pictures: module(pictures, name=value)))"
+            )
+        return [picture, *(given[name] for name in wanted), *more]
+
+    def called(self, call: Any, inputs: Sequence[Any]) -> list[Any]:
+        """Call with the inputs in order, as in evaluation; return the outputs, flat."""
+        import jax
+
+        picture, *others = inputs
+        named = dict(zip(self._further, others, strict=False))
+        found = call(picture, *others[len(named) :], **named, **self._flags)
+        return list(jax.tree.leaves(found))
 
     def pack(self, outputs: list[Tensor]) -> Any:
         """Return one output as it is, several as a tuple."""
@@ -55,6 +102,7 @@ class NnxProgram(_FlaxProgram):
         import jax
         from flax import nnx
 
+        super().__init__(model)
         self._jax, self._nnx, self._model = jax, nnx, model
         self._layers = {
             "/".join(map(str, path)): part for path, part in nnx.iter_modules(model) if path
@@ -68,13 +116,13 @@ class NnxProgram(_FlaxProgram):
     def __call__(self, visit: Visit, inputs: Sequence[Any], weights: Any) -> list[Any]:
         """Run on inputs of the framework; return what was read, then the outputs, flat."""
         definition = self._nnx.graphdef(self._model)
-        copy = self._nnx.merge(definition, weights)
+        copy = self._nnx.merge(definition, weights, copy=True)  # what it writes stays in it
         copy.eval()
         for path, part in list(self._nnx.iter_modules(copy)):
             name = "/".join(map(str, path))
             if path and callable(part) and (visit.names is None or name in visit.names):
                 part.__class__ = _seen(type(part), name, visit)
-        return visit.results(lambda: self._jax.tree.leaves(copy(*inputs)))
+        return visit.results(lambda: self.called(copy, inputs))
 
     def parameters(self) -> Any:
         """Return the state of the module, as it is now."""
@@ -102,8 +150,7 @@ class LinenProgram(_FlaxProgram):
 
         self._jax, self._linen = jax, linen
         self._module, self._variables = bound.unbind()
-        known = inspect.signature(type(self._module).__call__).parameters
-        self._flags = {name: value for name, value in _EVALUATION.items() if name in known}
+        super().__init__(self._module)
         self._kinds: dict[str, str] = {}
 
     @property
@@ -131,9 +178,7 @@ class LinenProgram(_FlaxProgram):
 
         def run() -> list[Any]:
             with self._linen.intercept_methods(seen):
-                return list(
-                    self._jax.tree.leaves(self._module.apply(weights, *inputs, **self._flags))
-                )
+                return self.called(partial(self._module.apply, weights), inputs)
 
         return visit.results(run)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,26 @@ Pull = Callable[[Gradients], Gradients]
 """From gradients of what a run gave to those of what it was given."""
 
 
+Carried = Literal["all", "some", "none"]
+"""How much of the picture an output knows by way of a layer."""
+
+
+def carried_through(reached: bool, passed_by: bool) -> Carried:
+    """Return it for a layer that the picture reaches or not, and that can be passed by or not."""
+    if not reached:
+        return "none"
+    return "some" if passed_by else "all"
+
+
 class Program(Protocol):
     """A network in its framework, run under a visit.
 
-    channels_last: whether its maps are (N, *space, C), and least_axes from how many axes on a
-    tensor is a map; dtype: of the pictures it takes.
+    channels_last: whether its maps are (N, *space, C), and picture_last whether the picture is;
+    least_axes: from how many axes on a tensor is a map; dtype: of the pictures it takes.
     """
 
     channels_last: bool
+    picture_last: bool
     least_axes: int
     dtype: torch.dtype
 
@@ -111,8 +123,8 @@ class Engine(ABC):
         """Forget what was compiled."""
 
     @abstractmethod
-    def passed(self, places: Sequence[Place], output: int) -> list[bool]:
-        """Tell of each place whether all that an output knows of the picture goes through it."""
+    def carried(self, places: Sequence[Place], output: int) -> list[Carried]:
+        """Tell of each place how much of what an output knows of the picture goes through it."""
 
     @abstractmethod
     def trace(self, visit: Visit, inputs: Sequence[tuple[tuple[int, ...], str]]) -> None:
@@ -284,7 +296,9 @@ def inputs_of(
         dtype = program.dtype if each is picture else torch.float32
         if tensor.is_floating_point():
             tensor = tensor.to(dtype) if dtype.is_floating_point else tensor.round().to(dtype)
-        found.append(inward(tensor, program))
+        found.append(tensor if each is picture else inward(tensor, program))
+    if program.picture_last and picture.ndim >= program.least_axes:
+        found[place] = found[place].movedim(1, -1)
     return found, place
 
 

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils import dlpack
 
-from seewhy.model.bridge.foreign import Engine, Program, Pull, dtype_name
+from seewhy.model.bridge.foreign import (
+    Carried,
+    Engine,
+    Program,
+    Pull,
+    carried_through,
+    dtype_name,
+)
 from seewhy.model.bridge.visit import Place, Visit, Wanted, patching
 
 MOST_FILLED = 2  # times the rows: up to that a run takes rows more rather than be compiled again
@@ -41,8 +48,8 @@ class JaxEngine(Engine):
         self._functions.clear()
         self._rows.clear()
 
-    def passed(self, places: Sequence[Place], output: int) -> list[bool]:
-        """Tell of each place whether all that an output knows of the picture goes through it."""
+    def carried(self, places: Sequence[Place], output: int) -> list[Carried]:
+        """Tell of each place how much of what an output knows of the picture goes through it."""
         wanted = Wanted(tuple(places), logits=self.logits)
         specs = [self._jax.ShapeDtypeStruct(e.shape, dtype_name(e.dtype)) for e in self.inputs]
 
@@ -53,7 +60,10 @@ class JaxEngine(Engine):
             graph = self._jax.make_jaxpr(run)(specs, self.program.parameters()).jaxpr
         made = {id(out): step for step in graph.eqns for out in step.outvars}
         begin, end = graph.invars[self.picture], graph.outvars[len(places) + output]
-        return [not _reaches(end, at, begin, made) for at in graph.outvars[: len(places)]]
+        return [
+            carried_through(_reaches(at, begin, made), _reaches(end, begin, made, around=at))
+            for at in graph.outvars[: len(places)]
+        ]
 
     def trace(self, visit: Visit, inputs: Sequence[tuple[tuple[int, ...], str]]) -> None:
         """Run the visit on symbols of these shapes and dtypes: nothing is computed."""
@@ -137,9 +147,9 @@ def _fill(tensor: Tensor, rows: int, filled: int, *, zero: bool = False) -> Tens
     return torch.cat([tensor, torch.zeros_like(more) if zero else more])
 
 
-def _reaches(end: Any, behind: Any, begin: Any, made: dict[int, Any]) -> bool:
-    """Whether a walk back from the end comes to the beginning by a way around one value."""
-    seen, pending = {id(behind)}, [end]
+def _reaches(end: Any, begin: Any, made: dict[int, Any], around: Any = None) -> bool:
+    """Whether a walk back from the end comes to the beginning, by a way around one value."""
+    seen, pending = {id(around)}, [end]
     while pending:
         value = pending.pop()
         if value is begin:

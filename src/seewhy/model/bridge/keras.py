@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,8 @@ from seewhy.model.bridge.foreign import Foreign, not_built
 from seewhy.model.bridge.keras_parts import (
     by_path,
     channels_last,
-    is_one_dimensional,
-    open_ends,
-    picture_dtype,
+    ends,
+    picture_input,
 )
 from seewhy.model.bridge.keras_torch import KerasOnTorch
 from seewhy.model.bridge.visit import Note, Place, Visit, patched
@@ -41,8 +40,9 @@ class KerasProgram:
         self._keras, self.model = keras, model
         self.layers, self._inner = by_path(keras, model)
         self.channels_last = channels_last(keras, model)
-        self.dtype = picture_dtype(model)
-        self.least_axes = 3 if self.channels_last and is_one_dimensional(model) else 4
+        self.picture = picture_input(model, maps_last=self.channels_last)
+        self.picture_last, self.dtype = self.picture.channels_last, self.picture.dtype
+        self.least_axes = 3 if self.channels_last and self.picture.one_dimensional else 4
         self._structure: Any = None  # of the outputs: which are there, and their tree
 
     @property
@@ -51,34 +51,37 @@ class KerasProgram:
         return list(self.layers)
 
     @property
-    def ends_in_probabilities(self) -> bool:
-        """Whether it ends in a softmax or a sigmoid that can be left out."""
-        return bool(open_ends(self._keras, self.model))
+    def end(self) -> str:
+        """What it ends in that can be left out: "softmax" or "sigmoid", for all its outputs."""
+        found = [what for what, *_ in ends(self._keras, self.model)]
+        outputs = getattr(self.model, "outputs", None) or ()
+        return found[0] if len(set(found)) == 1 and len(found) == len(outputs) else ""
 
     @property
-    def input_shape(self) -> tuple[tuple[int, ...] | None, int | None]:
-        """The shape of one picture, (C, *space), where it is fixed; the batch, where that is."""
-        inputs = getattr(self.model, "inputs", None)
-        if not inputs:
-            return None, None
-        batch, *shape = inputs[0].shape
-        if self.channels_last and len(shape) + 1 >= self.least_axes:
-            shape = [shape[-1], *shape[:-1]]
-        return (None if None in shape else tuple(shape)), batch
+    def input_shape(self) -> tuple[int, ...] | None:
+        """The shape of one picture, (C, *space), where it is fixed."""
+        shape = self.picture.shape
+        if shape is None or None in shape:
+            return None
+        known = tuple(each for each in shape if each is not None)
+        turned = self.picture_last and len(shape) + 1 >= self.least_axes
+        return (known[-1], *known[:-1]) if turned else known
 
     @property
     def form(self) -> Any:
         """What a compiled run depends on beside the weights' values."""
-        parts = self.layers.values()
+        parts = list(self.model._flatten_layers(include_self=False))  # noqa: SLF001 - no public way
         names = "activation", "quantization_mode", "_dtype_policy"
-        return tuple([id(getattr(part, name, None)) for part in parts for name in names])
+        ids = [id(getattr(part, name, None)) for part in parts for name in names]
+        return (*ids, *map(id, parts))
 
     def __call__(self, visit: Visit, inputs: Sequence[Any], weights: Any) -> list[Any]:
         """Run on inputs of the framework; return what was read, then the outputs, flat."""
         names = self.layers if visit.names is None else visit.names
         changes = [(self.layers[n], "call", self._seen(visit, n)) for n in names]
         if visit.wanted.logits:
-            changes += open_ends(self._keras, self.model)
+            found = ends(self._keras, self.model)
+            changes += [(layer, name, instead) for _, layer, name, instead in found]
         given = self._structured(inputs)
 
         def run() -> list[Any]:
@@ -93,11 +96,10 @@ class KerasProgram:
             return visit.results(run)
 
     def _with(self, weights: Any) -> AbstractContextManager[Any]:
-        """Let the model have these weights, where the framework wants them handed in."""
-        if weights is None:
-            return nullcontext()
-        variables = [*self.model.trainable_variables, *self.model.non_trainable_variables]
-        mapping = list(zip(variables, [*weights[0], *weights[1]], strict=True))
+        """Let the model have these weights, None for its own, and keep what it writes from them."""
+        mapping = None
+        if weights is not None:
+            mapping = list(zip(self.model.variables, weights, strict=True))
         scope: AbstractContextManager[Any] = self._keras.StatelessScope(state_mapping=mapping)
         return scope
 
@@ -125,17 +127,25 @@ class KerasProgram:
         return self.channels_last and len(shape) >= self.least_axes
 
     def arranged(self, picture: Tensor, others: Sequence[Any], named: dict[str, Any]) -> list[Any]:
-        """Return all inputs in order, those with a name where the model has it."""
+        """Return all inputs in order, those with a name where the model has it.
+
+        Raises ModelError where one is missing or unknown.
+        """
         names = [each.name for each in getattr(self.model, "inputs", None) or ()]
-        unknown = set(named) - set(names)
-        if unknown:
+        if not names and not named:
+            return [picture, *others]
+        wanted = [name for n, name in enumerate(names) if n != self.picture.number]
+        given = dict(zip(wanted, others, strict=False)) | named
+        if set(given) != set(wanted) or len(others) + len(named) != len(wanted):
+            listed = ", ".join(wanted) or "none"
             raise ModelError(
-                f"{self.model.name} has no input {min(unknown)!r}: it has {', '.join(names)}"
+                f"{self.model.name} takes further inputs: {listed}; given were {len(others)} "
+                f"without a name and {', '.join(named) or 'none'} with one: give them by name, "
+                "others={name: tensor}"
             )
-        rest = iter([picture, *others])
-        if not named:
-            return list(rest)
-        return [named[name] if name in named else next(rest) for name in names]
+        found = [given[name] for name in wanted]
+        found.insert(self.picture.number, picture)
+        return found
 
     def pack(self, outputs: list[Tensor]) -> Any:
         """Return the outputs in the structure in which the model gives them."""
@@ -149,11 +159,10 @@ class KerasProgram:
 
         Otherwise its compiled functions compute their gradients too, which nobody asked for.
         """
-        lists = self.model.trainable_variables, self.model.non_trainable_variables
+        values = [each.value for each in self.model.variables]
         if self._keras.config.backend() != "tensorflow":
-            return tuple([each.value for each in some] for some in lists)
-        stop = self._keras.ops.stop_gradient
-        return tuple([stop(each.value) for each in some] for some in lists)
+            return values
+        return [self._keras.ops.stop_gradient(each) for each in values]
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by its path, in the framework's own memory."""
@@ -191,11 +200,11 @@ def keras_model(model: Any, *, logits: bool = False) -> Adopted:
     import keras
 
     program, backend = KerasProgram(model), keras.config.backend()
-    if logits and not program.ends_in_probabilities:
+    if logits and not ends(keras, model):
         raise ModelError(
-            f"{model.name} does not end in a softmax or a sigmoid that can be told to be its end "
-            "(of a subclassed model it cannot): leave logits=True out, or give a model that ends "
-            "before it"
+            f"{model.name} does not end in a softmax or a sigmoid that can be told to be its end, "
+            "and is called there alone (of a subclassed model it cannot): leave logits=True out, "
+            "or give a model that ends before it"
         )
     engines: dict[str, Callable[..., Any]] = {
         "tensorflow": tensorflow.TensorFlowEngine,
@@ -210,8 +219,8 @@ def keras_model(model: Any, *, logits: bool = False) -> Adopted:
             f"Keras runs on {backend} here, which computes no gradients: set the environment "
             "variable KERAS_BACKEND to tensorflow, jax or torch before Keras is imported"
         )
-    shape, batch = program.input_shape
-    preprocess, labels = applications.known(keras, model, shape, program.dtype)
+    shape = program.input_shape
+    preprocess, labels = applications.known(keras, model, program.picture, shape)
     return Adopted(
         module,
         name=model.name,
@@ -219,6 +228,9 @@ def keras_model(model: Any, *, logits: bool = False) -> Adopted:
         labels=labels,
         input_shape=shape,
         offers=Offers(
-            gradient=program.dtype.is_floating_point, operations=backend == "torch", batch=batch
+            gradient=program.dtype.is_floating_point,
+            operations=backend == "torch",
+            batch=program.picture.batch,
+            end="" if logits else program.end,
         ),
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
 from seewhy.model.bridge.foreign import safe_name
 
+COLOURS = (1, 3, 4)
 _ONE_DIMENSIONAL = ("Conv1D", "SeparableConv1D", "DepthwiseConv1D")
 
 
@@ -40,24 +43,29 @@ def by_path(keras: Any, model: Any) -> tuple[dict[str, Any], set[str]]:
     return found, inner
 
 
-def open_ends(keras: Any, model: Any) -> list[tuple[Any, str, Any]]:
-    """Return what leaves out the softmax or sigmoid at each end: (layer, attribute, value).
+def ends(keras: Any, model: Any) -> list[tuple[str, Any, str, Any]]:
+    """Return what each output ends in that can be left out: (what, layer, attribute, instead).
 
-    Only a functional model, or a Sequential one, tells which layer gives an output.
+    What is "softmax" or "sigmoid". Only a functional model, or a Sequential one, tells which layer
+    gives an output; one that is called within the network too cannot be left out.
     """
-    changes: list[tuple[Any, str, Any]] = []
+    found: list[tuple[str, Any, str, Any]] = []
     for output in getattr(model, "outputs", None) or ():
-        layer: Any = output._keras_history.operation  # noqa: SLF001 - no public way
+        owner, layer = model, output._keras_history.operation  # noqa: SLF001 - no public way
         while isinstance(layer, keras.Model):
-            ends = getattr(layer, "outputs", None) or ()
-            one = list(ends)[:1] if len(ends) == 1 else []
-            layer = one[0]._keras_history.operation if one else None  # noqa: SLF001
+            owner, inner = layer, list(getattr(layer, "outputs", None) or ())
+            layer = inner[0]._keras_history.operation if len(inner) == 1 else None  # noqa: SLF001
+        graph = getattr(owner, "_functional", owner)
+        nodes = chain.from_iterable(getattr(graph, "_nodes_by_depth", {}).values())
+        if sum(node.operation is layer for node in nodes) != 1:
+            continue
         activations = keras.activations
-        if getattr(layer, "activation", None) in (activations.softmax, activations.sigmoid):
-            changes.append((layer, "activation", activations.linear))
-        elif isinstance(layer, keras.layers.Softmax):
-            changes.append((layer, "call", lambda given, *_, **__: given))
-    return changes
+        kinds = {activations.softmax: "softmax", activations.sigmoid: "sigmoid"}
+        if isinstance(layer, keras.layers.Softmax):
+            found.append(("softmax", layer, "call", lambda given, *_, **__: given))
+        elif (what := kinds.get(getattr(layer, "activation", None))) is not None:
+            found.append((what, layer, "activation", activations.linear))
+    return found
 
 
 def channels_last(keras: Any, model: Any) -> bool:
@@ -69,17 +77,39 @@ def channels_last(keras: Any, model: Any) -> bool:
     return bool(keras.config.image_data_format() == "channels_last")
 
 
-def is_one_dimensional(model: Any) -> bool:
-    """Tell whether what it takes is a sequence of channels, read by convolutions."""
-    inputs = getattr(model, "inputs", None)
+@dataclass(frozen=True)
+class PictureInput:
+    """The input that is the picture: its number, shape without the batch, dtype, fixed batch.
+
+    channels_last: whether it comes so. one_dimensional: it is a sequence of channels, read by
+    convolutions. shape is None where the model does not say.
+    """
+
+    number: int
+    shape: tuple[int | None, ...] | None
+    dtype: torch.dtype
+    batch: int | None
+    channels_last: bool
+    one_dimensional: bool
+
+
+def picture_input(model: Any, *, maps_last: bool) -> PictureInput:
+    """Return what is known of the picture: the first input with two axes of space, else the first.
+
+    maps_last: whether maps have their channels last; the picture has too, unless its sizes say
+    otherwise, as where a network that was ported turns it round first.
+    """
+    inputs = getattr(model, "inputs", None) or ()
+    shapes: list[tuple[Any, ...]] = [tuple(each.shape) for each in inputs]
+    number = next((n for n, shape in enumerate(shapes) if len(shape) >= 4), 0)
     kinds = {type(each).__name__ for each in model._flatten_layers(include_self=False)}  # noqa: SLF001
-    one = bool(kinds & set(_ONE_DIMENSIONAL))
-    return one and (not inputs or len(inputs[0].shape) == 3)
-
-
-def picture_dtype(model: Any) -> torch.dtype:
-    """Return the dtype of the pictures it takes: whole numbers, where it says so."""
-    inputs = getattr(model, "inputs", None)
-    said = str(inputs[0].dtype) if inputs else "float32"
-    found = getattr(torch, said, torch.float32)
-    return torch.float32 if found.is_floating_point else found
+    one = bool(kinds & set(_ONE_DIMENSIONAL)) and (not shapes or len(shapes[number]) == 3)
+    if not shapes:
+        return PictureInput(0, None, torch.float32, None, maps_last, one)
+    batch, *shape = shapes[number]
+    last = maps_last
+    if len(shape) == 3 and (shape[0] in COLOURS) != (shape[-1] in COLOURS):
+        last = shape[-1] in COLOURS
+    dtype = getattr(torch, str(inputs[number].dtype), torch.float32)
+    whole = torch.float32 if dtype.is_floating_point else dtype
+    return PictureInput(number, tuple(shape), whole, batch, last, one)

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from seewhy.errors import MissingDependencyError, ModelError
-from seewhy.model.prepare import Preprocess
+from seewhy.model.prepare import Levels, Preprocess
 
 CHANNELS = (1, 3, 4)
 DTYPES = {
@@ -160,18 +159,6 @@ def as_tensor(value: Any) -> Tensor | None:
     return found.float() if found.dtype == torch.float16 else found
 
 
-@dataclass(frozen=True)
-class _Bytes:
-    """Pictures as they are, in 0..255, for graphs that take whole numbers of any size."""
-
-    mode: str
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        """Return the picture as float32 (C, height, width)."""
-        values = torch.from_numpy(np.array(image.convert(self.mode), dtype=np.float32))
-        return values.reshape(image.height, image.width, -1).permute(2, 0, 1).contiguous()
-
-
 def preprocess_of(signature: Signature) -> Callable[..., Any] | None:
     """What is known of the preprocessing: graphs of bytes take 0..255."""
     if signature.picture.dtype != torch.uint8 or len(signature.open_shape) != 3:
@@ -180,7 +167,7 @@ def preprocess_of(signature: Signature) -> Callable[..., Any] | None:
     if channels not in (1, 3):
         return None
     if height is None or width is None:
-        return _Bytes("L" if channels == 1 else "RGB")
+        return Levels(channels, top=255)
     return Preprocess((height, width), mean=(0.0,) * channels, std=(1 / 255,) * channels)
 
 

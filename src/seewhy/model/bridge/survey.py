@@ -42,8 +42,9 @@ def table(module: Foreign, run: Callable[[Tensor], Any], tensor: Tensor) -> Laye
         if layer.spatial and not (note.moves or note.inner or note.shape == end)
     ]
     places = [note.place for note, _ in candidates]
-    passed = module.engine.passed(places, output) if places else []
-    on_cut = [each for each, all_of_it in zip(candidates, passed, strict=True) if all_of_it]
+    carried = module.engine.carried(places, output) if places else []
+    on_cut = [each for each, much in zip(candidates, carried, strict=True) if much == "all"]
+    candidates = [each for each, much in zip(candidates, carried, strict=True) if much != "none"]
     best = _latest(module, run, tensor, on_cut)
     if best is None or _share_after(notes, best[0]) > MOST_AFTER:
         later = _latest(

@@ -8,7 +8,14 @@ from typing import Any
 from torch import Tensor
 from torch.utils import dlpack
 
-from seewhy.model.bridge.foreign import Engine, Program, Pull, dtype_name
+from seewhy.model.bridge.foreign import (
+    Carried,
+    Engine,
+    Program,
+    Pull,
+    carried_through,
+    dtype_name,
+)
 from seewhy.model.bridge.visit import Place, Visit, Wanted, patching
 
 ALIGNED = 64  # bytes: TensorFlow ends the process on memory that begins elsewhere
@@ -30,8 +37,8 @@ class TensorFlowEngine(Engine):
         """Forget what was compiled."""
         self._functions.clear()
 
-    def passed(self, places: Sequence[Place], output: int) -> list[bool]:
-        """Tell of each place whether all that an output knows of the picture goes through it."""
+    def carried(self, places: Sequence[Place], output: int) -> list[Carried]:
+        """Tell of each place how much of what an output knows of the picture goes through it."""
         wanted = Wanted(tuple(places), logits=self.logits)
         specs = [self._tf.TensorSpec(each.shape, dtype_name(each.dtype)) for each in self.inputs]
 
@@ -41,7 +48,10 @@ class TensorFlowEngine(Engine):
         with patching:
             graph = self._tf.function(run, autograph=False).get_concrete_function(*specs).graph
         begin, end = graph.inputs[self.picture], graph.outputs[len(places) + output]
-        return [not _reaches(end, at, begin) for at in graph.outputs[: len(places)]]
+        return [
+            carried_through(_reaches(at, begin), _reaches(end, begin, around=at))
+            for at in graph.outputs[: len(places)]
+        ]
 
     def trace(self, visit: Visit, inputs: Sequence[tuple[tuple[int, ...], str]]) -> None:
         """Run the visit on symbols of these shapes and dtypes: nothing is computed."""
@@ -105,10 +115,12 @@ class TensorFlowEngine(Engine):
         return self._tf.experimental.dlpack.from_dlpack(tensor.__dlpack__())
 
 
-def _reaches(end: Any, behind: Any, begin: Any) -> bool:
-    """Whether a walk back from the end comes to the beginning by a way around one tensor."""
-    returned = behind.op.type == "Identity"  # what a function returns is a copy
-    seen, pending = {id(behind.op.inputs[0] if returned else behind)}, [end]
+def _reaches(end: Any, begin: Any, around: Any = None) -> bool:
+    """Whether a walk back from the end comes to the beginning, by a way around one tensor."""
+    seen, pending = set(), [end]
+    if around is not None:
+        returned = around.op.type == "Identity"  # what a function returns is a copy
+        seen.add(id(around.op.inputs[0] if returned else around))
     while pending:
         tensor = pending.pop()
         if tensor is begin:

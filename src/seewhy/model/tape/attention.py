@@ -153,7 +153,7 @@ def _watched(
         ):
             outputs = model.forward(usable(prepared.tensor).clone(), usable(prepared.others))
         activations = live(model, kept, score.layers, len(prepared))
-    outcome = Outcome(outputs, activations, clean=prepared.clean)
+    outcome = Outcome(outputs, activations, prepared.clean, model.offers.end)
     with torch.enable_grad():
         scores = score(outcome, torch.arange(len(prepared)))
     return [each for each in watch.seen if each.followed or each.weights.ndim >= 4], scores

@@ -241,8 +241,8 @@ def propagate(
                 found = live(model, kept, score.layers, len(prepared))
                 with torch.no_grad():  # what is bound must not hold the graph
                     bare = map_leaves(_detached, outputs), map_leaves(_detached, found)
-                    score(Outcome(bare[0], bare[1], clean=prepared.clean), every)
-                scores = score(Outcome(outputs, found, clean=False), every)
+                    score(Outcome(*bare, prepared.clean, model.offers.end), every)
+                scores = score(Outcome(outputs, found, False, model.offers.end), every)
             kept[INPUT] = Kept(leaf.detach(), leaf, leaf)
             unruled = rules.unruled(scores)
             gradients = differentiate(model, scores, kept, layers) if backward else {}

@@ -29,12 +29,14 @@ class Outcome:
     """What a forward gave: the network's outputs, any structure, and the activations asked for.
 
     activations: (N, C, *space) by layer, connected to the graph where there is one. clean: whether
-    it comes from the pictures themselves, not from changed ones.
+    it comes from the pictures themselves, not from changed ones. end: what the network is known to
+    end in, as in its offers.
     """
 
     outputs: Any
     activations: Mapping[Layer, Tensor] = field(default_factory=dict)
     clean: bool = True
+    end: str = ""
 
     @property
     def main(self) -> Tensor:
@@ -48,7 +50,7 @@ class Outcome:
             chosen: Any = [outputs[i] for i in rows.tolist()]  # detectors: one dict a picture
         else:
             chosen = select_rows(outputs, rows)
-        return Outcome(chosen, select_rows(self.activations, rows), self.clean)
+        return Outcome(chosen, select_rows(self.activations, rows), self.clean, self.end)
 
 
 class Scoring(Protocol):
@@ -171,7 +173,7 @@ def _run(
             kept[OUTPUT] = Kept(main, main, main)
     _check_reached(model, kept, asked)
     found = live(model, kept, read, len(prepared))
-    outcome = Outcome(outputs, found, clean=prepared.clean)
+    outcome = Outcome(outputs, found, clean=prepared.clean, end=model.offers.end)
     if score is None:
         return outcome, torch.empty(0)
     with torch.enable_grad():

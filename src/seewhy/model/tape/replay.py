@@ -106,7 +106,7 @@ def replay(recording: Recording, layer: Layer, activations: Tensor, rows: Tensor
         with keeping(model, kept, read=recording.read):
             outputs = _run(model, plan, capture, prepared, activations, rows.to(activations.device))
         found = live(model, kept, recording.read, len(rows))
-        return Outcome(outputs, found, clean=False)
+        return Outcome(outputs, found, clean=False, end=model.offers.end)
 
 
 def _fitting(model: Model, layer: Layer, prepared: Prepared) -> tuple[Plan, Capture]:
