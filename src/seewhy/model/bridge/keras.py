@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from seewhy.errors import ModelError
+from seewhy.errors import ModelError, warn
 from seewhy.model.bridge import applications, jax, tensorflow
 from seewhy.model.bridge.adopted import Adopted, Offers
 from seewhy.model.bridge.foreign import Foreign, not_built
@@ -43,6 +43,7 @@ class KerasProgram:
         self.picture = picture_input(model, maps_last=self.channels_last)
         self.picture_last, self.dtype = self.picture.channels_last, self.picture.dtype
         self.least_axes = 3 if self.channels_last and self.picture.one_dimensional else 4
+        self._ran = False
         self._structure: Any = None  # of the outputs: which are there, and their tree
 
     @property
@@ -85,8 +86,11 @@ class KerasProgram:
         given = self._structured(inputs)
 
         def run() -> list[Any]:
-            with self._with(weights):
+            with self._with(weights) as scope:
                 found = self.model(given, training=False)
+            if not self._ran:
+                self._ran = True
+                self._tell_of_luck(scope, weights)
             tree = self._keras.tree
             flat = tree.flatten(found)
             self._structure = tree.map_structure(lambda _: 0, found), [e is None for e in flat]
@@ -102,6 +106,17 @@ class KerasProgram:
             mapping = list(zip(self.model.variables, weights, strict=True))
         scope: AbstractContextManager[Any] = self._keras.StatelessScope(state_mapping=mapping)
         return scope
+
+    def _tell_of_luck(self, scope: Any, weights: Any) -> None:
+        """Warn where the model has drawn random numbers: a seed of its has moved."""
+        variables = self.model.variables
+        given = zip(variables, weights or [None] * len(variables), strict=True)
+        seeds = [(each, value) for each, value in given if "seed_generator_state" in each.path]
+        if any(scope.get_current_value(each) is not value for each, value in seeds):
+            warn(
+                f"{self.model.name} draws random numbers when it runs in evaluation mode: its maps "
+                "are repeatable, whatever seed= is, but they depend on the batch"
+            )
 
     def note(self, place: Place, shape: tuple[int, ...]) -> Note:
         """Describe a place that gives an output of this shape."""
