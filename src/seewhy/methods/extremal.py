@@ -77,6 +77,7 @@ class ExtremalPerturbation(Removing):
     def attribute(self, model: Model, prepared: Prepared, score: Score, run: Run) -> Attribution:
         """Find a mask for each area, and the smallest under which enough of the score is left."""
         check_space(prepared, self.name)
+        score.bind(model, prepared)
         run = model.steady(run)
         areas, device = _numbers(self.areas), prepared.tensor.device
         fade = faded(self.fill, prepared, run)
