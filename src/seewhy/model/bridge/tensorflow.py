@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -104,7 +105,11 @@ class TensorFlowEngine(Engine):
                 weights = self.program.parameters()
                 return self.program(Visit(wanted, given[split:]), given[:split], weights)
 
-            self._functions[wanted] = self._tf.function(run, reduce_retracing=True, autograph=False)
+            # of one piece of code TensorFlow thinks that it is compiled too often, and warns
+            single = partial(run)
+            self._functions[wanted] = self._tf.function(
+                single, reduce_retracing=True, autograph=False
+            )
         found: Callable[..., Any] = self._functions[wanted]
         return found
 
