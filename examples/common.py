@@ -1,6 +1,7 @@
 """What the examples share: three settings, and what they take where there are no weights."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -10,7 +11,7 @@ import seewhy as sw
 from seewhy.data.world import Scenes, generate
 from seewhy.draw import save_image
 
-__all__ = ["cat", "generate", "load", "parser_of", "write"]
+__all__ = ["cat", "generate", "load", "parser_of", "stand_in", "write"]
 
 
 def parser_of(doc: str) -> argparse.ArgumentParser:
@@ -24,15 +25,24 @@ def parser_of(doc: str) -> argparse.ArgumentParser:
     return parser
 
 
-def load(reference: str, instead: str, weights: str) -> sw.Model:
-    """Return the trained model, or the one to take instead where its weights cannot be fetched."""
+def load(
+    reference: str, instead: str, weights: str, make: Callable[[str], sw.Model] = sw.load
+) -> sw.Model:
+    """Return the trained model, or what stands in where there are no weights, made by `make`."""
+    reason = "--weights none"
     if weights == "default":
         try:
             return sw.load(reference)
         except sw.errors.SeewhyError as error:
             reason = " ".join(str(error).split())
-            print(f"Going on with {instead}, since {reason}")
-    return sw.load(instead)
+    return stand_in(instead, reason, make)
+
+
+def stand_in(reference: str, reason: str, make: Callable[[str], sw.Model] = sw.load) -> sw.Model:
+    """Say in one line what stands in, what of it cannot be learned, and why; return it."""
+    what = "which knows generated pictures only" if reference == "demo" else "which is untrained"
+    print(f"Going on with {reference}, {what}: it shows nothing of photographs ({reason})")
+    return make(reference)
 
 
 def cat(folder: Path) -> Path:

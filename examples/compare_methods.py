@@ -3,8 +3,9 @@
     python examples/compare_methods.py [PICTURE] [--weights none|default] [--out FOLDER]
 
 What is explained is the *logit* of the most probable class, the score before the softmax: the
-gradient of a probability near 1 is nearly nothing, and a logit asks all seven about this class
-alone. The check (check=True) removes a part of the picture, and measures the *probability*.
+gradient of a probability near 1 is nearly nothing, and a probability asks about the other classes
+too. Six of the seven ask about the class; layer-activation is the same for any, which is why it is
+here. The check (check=True) removes a part of the picture, and measures the *probability*.
 
 With --weights none, or where there are none, the network is the one that comes along; without a
 picture of yours one is generated, and it is known where the answer should be: on the shape.
@@ -41,7 +42,7 @@ def main() -> None:
 
     rows = observations(found, shape)
     table = markdown(list(rows[0]), rows)
-    print(f"{found[0].prediction[0]}; explained: {found[0].target}\n\n{table}")
+    print(f"{found[0].prediction[0]}; explained: the logit of {found[0].target}\n\n{table}")
     write_whole(args.out / "observations.md", table.encode())
     found.save(args.out / "methods.png")  # or .html, a page with the pictures and what they cost
     print(f"saved: observations.md and methods.png in {args.out}")

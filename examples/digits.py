@@ -3,12 +3,11 @@
     python examples/digits.py [PICTURE] [--weights none|default] [--out FOLDER]
 
 PICTURE is an 8 of your own, white on black; else it is one of scikit-learn's digits. The network is
-trained here, in half a minute or so; with --weights none it stays untrained, to compare.
+trained here, in about a minute; with --weights none it is not. `seewhy demo digits` asks more.
 
 What is explained: CAM and Grad-CAM, the *logit* of the 8, since the mean of a CAM is the logit but
 for the bias, which no map of a probability is. Sensitivity, the logit of each digit and the sum of
 all logits. Prototypes, the *log-probability*: a typical 8 must not be a 3 as well.
-`seewhy demo digits` asks two networks more of this, and has a third one read the prototypes.
 """
 
 import common
@@ -26,6 +25,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of each prototype")
     args = parser.parse_args()
     parts, epochs = digits_of(None, seed=0), 0 if args.weights == "none" else args.epochs
+    if args.weights == "none":
+        print("Going on with an untrained CNN: it shows nothing of digits (--weights none)")
     model = trained(RECIPES[1], parts.learned, seed=0, epochs=epochs)  # the CNN
     print(f"right on new digits: {accuracy(model, parts.tested):.1%}")
     examples = parts.tested.first_of_each().images
@@ -35,14 +36,13 @@ def main() -> None:
     learned, labels = as_tensor(parts.learned), torch.from_numpy(parts.learned.labels)
     means = torch.stack([learned[labels == kind].mean(0) for kind in range(10)])
     made = sw.prototype(model, range(10), mean=means, distance=0.01, steps=args.steps)
-    for kind in ("png", "npz"):  # sw.read(...) brings back all that is in an .npz
-        made.save(args.out / f"digits-prototypes.{kind}")
+    made.save(args.out / "digits-prototypes.png")
+    made.save(args.out / "digits-prototypes.npz")  # sw.read(...) brings all of it back
 
     # 2. What has to change for an 8 to become a 3?
     how = {"mean": means[3:4], "distance": 0.1, "rate": 0.02, "steps": args.steps}
-    sw.prototype(model, 3, start=eight, **how).save(
-        args.out / "digits-eight-to-three.png", view="trajectory"
-    )
+    turned = sw.prototype(model, 3, start=eight, **how)
+    turned.save(args.out / "digits-eight-to-three.png", view="trajectory")
 
     # 3. Which pixels would change a score?
     sw.sensitivity(model, dict(enumerate(examples))).save(args.out / "digits-sensitivity.png")
@@ -50,9 +50,9 @@ def main() -> None:
     # 4. Which places speak for the 8, by all 96 feature maps, and by the 20 strongest?
     sw.compare(model, eight, ["cam", "cam:channels=20"], 8).save(args.out / "digits-cam.png")
 
-    # 5. And at the other layers, from the first to the last?
+    # 5. And at the other layers, from the first to the last? Some only speak against it: signed.
     layers = [f"grad-cam:layer={layer}" for layer in model.layers() if layer.spatial]
-    sw.compare(model, eight, layers, 8).save(args.out / "digits-layers.png")
+    sw.compare(model, eight, layers, 8).save(args.out / "digits-layers.png", sign="signed")
     print(f"saved: five pictures, digits-*.png, in {args.out}")
 
 

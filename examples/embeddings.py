@@ -3,14 +3,13 @@
     python examples/embeddings.py street.jpg --reference car.jpg --reference cloud.jpg
     python examples/embeddings.py [PICTURE] [--weights none|default] [--out FOLDER]
 
-A ResNet-50 is cut before its head, and turns a picture into an embedding of 2,048 numbers. What is
-explained is neither a probability nor a logit, since no class is asked for: it is the *cosine
-similarity* to the reference's embedding, minus that to the other references, so that what all
-pictures have in common does not count. Absence is the map of the opposite question.
+A ResNet-50 without its head turns a picture into 2,048 numbers, its embedding. No class is asked
+for, so what is explained is the *cosine similarity* to the reference's embedding, minus that to the
+other references: what all have in common does not count. Absence is the opposite question.
 
 Without references they are the picture's own left and right third. Without a picture some are
-generated, and the network knows them: disks stand in for the car, crosses for the cloud, and
-triangles are there too. One picture has a disk and a cross, the other neither.
+generated, and the network is "demo", which knows them: disks stand in for the car, crosses for the
+cloud, and triangles are there too. One picture has a disk and a cross, the other neither.
 """
 
 from pathlib import Path
@@ -31,7 +30,8 @@ def main() -> None:
         pictures = [args.picture]
         references = {Path(each).stem: each for each in args.reference} or thirds(args.picture)
     else:
-        model, (pictures, references) = sw.load("demo"), generated(args.out)
+        model = common.stand_in("demo", "without PICTURE")
+        pictures, references = generated(args.out)
 
     found = sw.find(model, pictures, references)
     print(found)  # how much each picture as a whole is like each reference

@@ -6,7 +6,8 @@ What is explained is the *probability* of the most probable class: VGG16 ends in
 its output is taken as it is. A probability near 1 hardly has a gradient, and falls where another
 class gains; for the score before the softmax load "keras/VGG16?logits=true".
 
-With --weights none nothing was learned, so the map means nothing: it only shows how it is asked.
+With --weights none, or where there are none, nothing was learned, so the map means nothing: it only
+shows how it is asked.
 KERAS_BACKEND (tensorflow, jax, torch) chooses what computes.
 """
 
@@ -24,8 +25,7 @@ CELL = 16  # 14 x 16 = 224, the side of what VGG16 sees
 def main() -> None:
     args = common.parser_of(__doc__).parse_args()
     picture = args.picture or common.cat(args.out)
-    keras.utils.set_random_seed(0)  # an untrained network is the same each time
-    model = common.load("keras/VGG16", "keras/VGG16?weights=none", args.weights)
+    model = common.load("keras/VGG16", "keras/VGG16?weights=none", args.weights, seeded)
 
     # One call: what is predicted, and the map for it. The Keras model is left as it was.
     why = sw.explain(model, picture, method="grad-cam", layer=LAYER)
@@ -43,6 +43,11 @@ def main() -> None:
     save_image(why.overlay("viridis", opacity=0.7), args.out / "vgg16-overlay.png")
     why.save(args.out / "vgg16.npz")  # sw.read(...) brings all of it back
     print(f"saved: vgg16-heatmap.png, vgg16-overlay.png and vgg16.npz in {args.out}")
+
+
+def seeded(reference: str) -> sw.Model:
+    keras.utils.set_random_seed(0)  # so that an untrained network is the same each time
+    return sw.load(reference)
 
 
 if __name__ == "__main__":

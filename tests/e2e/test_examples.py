@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,13 @@ def example(name, *words, out, **environment):
     return done.stdout
 
 
+def stand_in(said):
+    """The one line that says what stands in for trained weights."""
+    [line] = [each for each in said.splitlines() if each.startswith("Going on with ")]
+    assert "it shows nothing of " in line
+    return line
+
+
 def pixels(path):
     """What a picture file holds, which is not of one colour."""
     found = np.asarray(Image.open(path).convert("RGB"))
@@ -52,35 +60,58 @@ def photograph(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def untrained_vgg16(tmp_path_factory):
+    """Runs the script without weights, once for each backend; gives its folder, what it said."""
+
+    @cache
+    def run(backend):
+        pytest.importorskip("keras")
+        pytest.importorskip(backend)
+        out = tmp_path_factory.mktemp(backend)
+        return out, example("keras_vgg16", "--weights", "none", out=out, KERAS_BACKEND=backend)
+
+    return run
+
+
 @pytest.mark.parametrize(
     "backend",
     ["torch", pytest.param("tensorflow", marks=pytest.mark.slow)],
 )
-def test_vgg16_has_a_map_of_14_by_14_drawn_at_the_size_of_the_picture(backend, tmp_path):
-    pytest.importorskip("keras")
-    pytest.importorskip(backend)
-    words = ("--weights", "none")
-    said = example("keras_vgg16", *words, out=tmp_path, KERAS_BACKEND=backend)
+def test_vgg16_has_a_map_of_14_by_14_drawn_at_the_size_of_the_picture(backend, untrained_vgg16):
+    out, said = untrained_vgg16(backend)
+    assert stand_in(said).startswith("Going on with keras/VGG16?weights=none, which is untrained")
     assert "(probability: the network ends in a softmax)" in said
     assert [line[:4] for line in said.splitlines() if re.match(r"\| \d", line)] == [
         f"| {rank} " for rank in range(1, 6)
     ]
-    why = sw.read(tmp_path / "vgg16.npz")
+    why = sw.read(out / "vgg16.npz")
     assert why.layers == ("block5_conv3",)
     assert why.relevance.shape == (1, 14, 14)
-    drawn = pixels(tmp_path / "vgg16-heatmap.png")
+    drawn = pixels(out / "vgg16-heatmap.png")
     assert drawn.shape == (14 * 16, 14 * 16, 3)
     places = drawn.reshape(14, 16, 14, 16, 3)
     assert (places == places[:, :1, :, :1]).all()  # a place is a square of one colour
     strongest = divmod(int(why.relevance[0].argmax()), 14)
     assert tuple(places[strongest[0], 0, strongest[1], 0]) == (253, 231, 37)  # viridis' last
-    overlay = Image.open(tmp_path / "vgg16-overlay.png")
-    assert overlay.size == Image.open(tmp_path / "cat.png").size == (451, 300)
-    assert overlay.tobytes() != Image.open(tmp_path / "cat.png").tobytes()
+    overlay = Image.open(out / "vgg16-overlay.png")
+    assert overlay.size == Image.open(out / "cat.png").size == (451, 300)
+    assert overlay.tobytes() != Image.open(out / "cat.png").tobytes()
+
+
+def test_an_untrained_vgg16_is_the_same_after_a_failed_download(tmp_path, untrained_vgg16):
+    out, _ = untrained_vgg16("torch")
+    nothing = {"KERAS_HOME": str(tmp_path), "https_proxy": UNREACHABLE, "KERAS_BACKEND": "torch"}
+    said = example("keras_vgg16", out=tmp_path, **nothing)
+    assert "keras/VGG16 cannot be fetched" in stand_in(said)
+    one, other = (sw.read(each / "vgg16.npz") for each in (out, tmp_path))
+    assert torch.equal(one.relevance, other.relevance)
 
 
 def test_seven_methods_are_compared_and_find_the_shape(tmp_path):
     said = example("compare_methods", "--weights", "none", out=tmp_path)
+    assert stand_in(said).startswith("Going on with demo, which knows generated pictures only")
+    assert "; explained: the logit of cross\n" in said
     text = (tmp_path / "observations.md").read_text()
     assert text in said
     header, _, *rows = [line.strip("| ").split(" | ") for line in text.splitlines()]
@@ -113,7 +144,8 @@ def test_the_share_of_a_map_that_holds_half_of_it_is_counted(monkeypatch):
 
 
 def test_disk_and_cross_are_found_where_they_are(tmp_path):
-    example("embeddings", out=tmp_path)
+    said = example("embeddings", out=tmp_path)
+    assert stand_in(said).startswith("Going on with demo, which knows generated pictures only")
     found = sw.read(tmp_path / "embeddings.npz")
     assert found.names == ("disk", "cross", "triangle")
     assert len(found.shown) == 2
@@ -151,6 +183,7 @@ def test_references_are_files_or_parts_of_the_picture(tmp_path, photograph):
 
 def test_the_legend_names_a_concept_for_each_shape(tmp_path):
     said = example("factorization", "--weights", "none", out=tmp_path)
+    assert stand_in(said).startswith("Going on with demo, which knows generated pictures only")
     found = sw.read(tmp_path / "factorization.npz")
     first = [found.tops(number)[0][0] for number in range(6)]
     assert {"disk", "square", "triangle", "cross"} <= set(first)
@@ -181,8 +214,7 @@ def test_weights_that_are_there_are_taken(tmp_path):
 def test_without_weights_one_line_says_what_stands_in(tmp_path, photograph):
     nothing = {"TORCH_HOME": str(tmp_path), "https_proxy": UNREACHABLE}
     said = example("compare_methods", photograph, out=tmp_path, **nothing)
-    reason = "Going on with demo, since torchvision/resnet50 cannot be fetched"
-    assert sum(line.startswith(reason) for line in said.splitlines()) == 1
+    assert "(torchvision/resnet50 cannot be fetched" in stand_in(said)
     assert said.count("cannot be fetched") == 1
     assert "on the shape" not in said  # nobody knows, in a picture of one's own
     assert pixels(tmp_path / "methods.png").shape[1] > 4 * 256
@@ -194,6 +226,7 @@ PICTURES = ("prototypes", "eight-to-three", "sensitivity", "cam", "layers")
 def test_five_questions_are_answered_about_an_eight_of_ones_own(tmp_path, photograph):
     words = (photograph, "--weights", "none", "--steps", "4")
     said = example("digits", *words, out=tmp_path)
+    assert stand_in(said).startswith("Going on with an untrained CNN")
     assert re.search(r"right on new digits: \d+\.\d%", said)
     assert all(pixels(tmp_path / f"digits-{name}.png").shape[1] >= 480 for name in PICTURES)
     made = sw.read(tmp_path / "digits-prototypes.npz")

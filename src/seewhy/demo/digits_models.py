@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -66,12 +66,16 @@ def convolutional(width: int = 24) -> nn.Module:
     """Return an untrained network for digits (N, 1, 28, 28), with the head that CAM asks for.
 
     The mean of each of its last 4 x width feature maps, and one linear layer. There are no norms:
-    it would learn faster with them, and its prototypes would be speckled.
+    it would learn faster with them, and its prototypes would be speckled. What each layer passes
+    on is as large as what it gets (He et al. 2015): with smaller weights, torch's own, learning may
+    stay for ever where it began.
     """
     convolutions = [(1, width), (width, 2 * width), (2 * width, 2 * width), (2 * width, 4 * width)]
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (taken, given) in enumerate(convolutions, 1):
-        parts[f"conv{number}"] = nn.Conv2d(taken, given, 3, padding=1)
+        layer = parts[f"conv{number}"] = nn.Conv2d(taken, given, 3, padding=1)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(cast(Tensor, layer.bias))
         parts[f"relu{number}"] = nn.ReLU()
         if number == 1:
             parts["halve"] = nn.MaxPool2d(2)
