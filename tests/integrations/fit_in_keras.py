@@ -5,7 +5,7 @@ import sys
 
 
 def fit(folder, explained):
-    """Return the model's variables, what was logged, and the state of the random numbers."""
+    """Return the model's variables, what Keras logged, random numbers, and what explained."""
     import random
 
     import keras
@@ -32,7 +32,7 @@ def fit(folder, explained):
     model.compile("adam", loss=loss, metrics=["accuracy"])
     draw = np.random.default_rng(0)
     pictures = draw.random((24, 16, 16, 3), dtype=np.float32)
-    callbacks, steps = [], []
+    callbacks, watch = [], None
     if explained:
         callback = ExplanationsCallback(
             list((255 * pictures[:2]).astype(np.uint8)),
@@ -41,14 +41,14 @@ def fit(folder, explained):
             preprocess=sw.Preprocess(16),
             folder=folder,
         )
-        callbacks, steps = [callback], callback.explanations
+        callbacks, watch = [callback], callback.explanations
     history = model.fit(
         pictures, np.arange(24) % 3, 8, 3, verbose=0, callbacks=callbacks, shuffle=True
     )
     values = [keras.ops.convert_to_numpy(each.value).tolist() for each in model.variables]
     values += [keras.ops.convert_to_numpy(v.value).tolist() for v in model.optimizer.variables]
     drawn = [random.random(), float(np.random.rand())]  # noqa: NPY002, S311
-    return values, history.history, drawn, steps.steps if explained else []
+    return values, history.history, drawn, watch
 
 
 def main(folder):
@@ -57,7 +57,8 @@ def main(folder):
     found = {
         "repeatable": first[:3] == again[:3],
         "untouched": first[:3] == explained[:3],
-        "steps": explained[3],
+        "steps": explained[3].steps,
+        "failures": list(explained[3].failures.values()),
     }
     sys.stdout.write(json.dumps(found))
 

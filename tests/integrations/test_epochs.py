@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from watched import CELL, GAP, METHODS, SIDE, examples, photos, small, watching
 
 import seewhy as sw
 from seewhy.errors import (
@@ -21,45 +22,9 @@ from seewhy.errors import (
     SeewhyWarning,
     TargetError,
 )
-from seewhy.integrations import EpochExplanations
 from seewhy.integrations.history import Moment, _alike, thinned
 from seewhy.integrations.untouched import same_randomness, same_variables
 from seewhy.testing.conformance import difference, snapshot
-
-METHODS = ("grad-cam", "smoothgrad:samples=3", "rise:samples=20,grid=3")
-SIDE, CELL, GAP = 16, 128, 6  # of the pictures; of a panel's cells and between them
-
-
-def small():
-    """A CNN with all that training changes beside the weights."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.Dropout2d(0.2),
-        nn.Conv2d(6, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(0.3),
-        nn.Linear(8, 3),
-    )
-
-
-def examples():
-    draw = torch.Generator().manual_seed(1)
-    return torch.rand(24, 3, SIDE, SIDE, generator=draw), torch.arange(24) % 3
-
-
-def photos(count=2):
-    draw = np.random.default_rng(0)
-    return [Image.fromarray(draw.integers(0, 255, (20, 24, 3), np.uint8)) for _ in range(count)]
-
-
-def watching(**options):
-    given = {"target": 1, "preprocess": sw.Preprocess(SIDE), "folder": None} | options
-    return EpochExplanations(given.pop("pictures", photos()), **given)
 
 
 def trained(watch=None, epochs=3):
@@ -92,7 +57,7 @@ def test_training_is_bit_identical_with_and_without(tmp_path):
     net, optimizer, drawn = trained()
     watch = watching(methods=METHODS, folder=tmp_path)
     other, other_optimizer, other_drawn = trained(watch)
-    assert watch.steps == [1, 2, 3]
+    assert (watch.steps, watch.failures) == ([1, 2, 3], {})
     assert drawn == other_drawn
     pairs = zip(state_of(net, optimizer), state_of(other, other_optimizer), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
@@ -112,8 +77,10 @@ def test_modes_gradients_and_random_states_are_put_back(fails):
     net[1].eval()  # a frozen norm in a network that trains
     net[0].weight.requires_grad_(False)
     before, states = snapshot(net), (torch.get_rng_state(), random.getstate())
-    watch = watching(methods=METHODS, layer="nowhere" if fails else None)
+    watch = watching(methods=METHODS)
     if fails:
+        net[-1].weight = nn.Parameter(torch.ones(3, 9))  # its forward fails on the way
+        before = snapshot(net)
         with pytest.warns(SeewhyWarning, match="failed at epoch 1"):
             assert watch.log(net, 1) == {}
     else:
@@ -168,39 +135,6 @@ def test_numbers_on_disk_are_those_of_the_explanations(tmp_path):
         assert np.isnan(stored["similarities"]).all()
 
 
-def test_a_resumed_run_goes_on_in_the_same_panel_and_replaces_what_it_does_again(tmp_path):
-    first = watching(folder=tmp_path)
-    for epoch in (1, 2, 3, 4):
-        first.log(small(), epoch)
-    resumed = watching(folder=tmp_path)
-    other = small()
-    nn.init.normal_(other[-1].weight, generator=torch.Generator().manual_seed(5))
-    found = resumed.log(other, 3)["grad-cam"]
-    assert resumed.steps == [1, 2, 3]
-    assert not (tmp_path / "step-0004" / "grad-cam.npz").exists()
-    with np.load(tmp_path / "step-0003" / "grad-cam.npz") as stored:
-        assert stored["scores"].tolist() == [each.score for each in found]
-    with Image.open(tmp_path / "grad-cam.png") as panel:
-        assert panel.width == 4 * CELL + 5 * GAP
-    assert resumed.similarity()[0] == pytest.approx(1)  # 1 and 2 are of one network
-    assert resumed.similarity()[1] < 1
-
-
-def test_what_was_written_for_other_pictures_is_not_taken_up(tmp_path):
-    watching(folder=tmp_path).log(small(), 1)
-    other = watching(folder=tmp_path, pictures=photos(3))
-    other.log(small(), 2)
-    assert other.steps == [2]
-
-
-def test_a_damaged_file_is_passed_over(tmp_path):
-    watching(folder=tmp_path).log(small(), 1)
-    (tmp_path / "step-0001" / "grad-cam.npz").write_bytes(b"PK nothing")
-    resumed = watching(folder=tmp_path)
-    resumed.log(small(), 2)
-    assert resumed.steps == [2]
-
-
 def test_similarity_is_the_rank_correlation():
     from scipy.stats import spearmanr
 
@@ -226,23 +160,6 @@ def test_a_map_with_nothing_in_it_says_so_and_shows_the_photograph():
     assert np.array_equal(np.asarray(positive.image), np.asarray(picture))
 
 
-def test_a_failure_is_told_once_and_the_rest_goes_on():
-    watch = watching(methods=("cam:layer=nowhere", "gradient"))
-    with pytest.warns(SeewhyWarning, match=r"cam:layer=nowhere failed at epoch 1") as told:
-        assert set(watch.log(small(), 1)) == {"gradient"}
-    assert len(told) == 1
-    assert set(watch.log(small(), 2)) == {"gradient"}  # a warning would be an error
-    with pytest.raises(MethodError, match="nothing was explained by 'cam:layer=nowhere'"):
-        watch.panel("cam:layer=nowhere")
-
-
-def test_a_folder_that_cannot_be_written_does_not_end_training(tmp_path):
-    (tmp_path / "taken").write_text("a file")
-    watch = watching(folder=tmp_path / "taken" / "below")
-    with pytest.warns(SeewhyWarning, match="grad-cam failed at epoch 1 .SaveError"):
-        watch.log(small(), 1)
-
-
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
@@ -257,6 +174,7 @@ def test_a_folder_that_cannot_be_written_does_not_end_training(tmp_path):
         ({"batch": 1.5}, MethodError, "batch is 1.5"),
         ({"device": "nowhere"}, MethodError, "cannot be used"),
         ({"tensorboard": 3}, MethodError, "SummaryWriter"),
+        ({"methods": "gradient", "layer": "4"}, MethodError, "leave layer='4' out"),
     ],
 )
 def test_wrong_arguments_are_errors_before_training(options, error, says):
@@ -280,29 +198,6 @@ def test_epochs_between_are_passed_over():
     watch = watching(every=2)
     assert [bool(watch.log(small(), epoch)) for epoch in (1, 2, 3, 4)] == [0, 1, 0, 1]
     assert watch.steps == [2, 4]
-
-
-def test_tensors_are_model_input_and_keep_their_values():
-    given = examples()[0][:2]
-    watch = watching(pictures=given, preprocess=None)
-    given.zero_()
-    net = small()
-    found = watch.log(net, 1)["grad-cam"]
-    expected = net.eval()(examples()[0][:2])[:, 1].tolist()
-    assert [each.score for each in found] == pytest.approx(expected, rel=1e-5)
-    assert watch.names == ("picture 0", "picture 1")
-    single = watching(pictures=[examples()[0][0], examples()[0][1]], preprocess=None)
-    assert [each.score for each in single.log(net, 1)["grad-cam"]] == pytest.approx(expected)
-
-
-def test_pictures_of_one_name_are_told_apart(tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        photos()[0].save(tmp_path / folder / "cat.png")
-    paths = [tmp_path / "a" / "cat.png", tmp_path / "b" / "cat.png"]
-    watch = watching(pictures=paths, target=[0, 1])
-    assert watch.names == ("cat", "cat 2")
-    assert [each.source for each in watch.log(small(), 1)["grad-cam"]] == list(watch.names)
 
 
 def test_a_picture_that_fails_leaves_its_place_empty():
@@ -387,6 +282,25 @@ def test_statistics_and_seeds_of_a_keras_model_are_put_back():
         model(np.ones((2, 4), np.float32), training=True)
         assert not all(map(np.array_equal, before, kept()))
     assert all(map(np.array_equal, before, kept()))
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_seed_that_layers_of_keras_share_is_put_back(exists):
+    keras = pytest.importorskip("keras")
+
+    def draw():
+        return keras.ops.convert_to_numpy(keras.random.normal((3,))).tolist()
+
+    def drawn(between):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(5)
+        if exists:
+            draw()
+        with same_randomness():
+            between()
+        return draw()
+
+    assert drawn(draw) == drawn(lambda: None)
 
 
 def test_no_framework_is_imported_unasked():

@@ -100,6 +100,7 @@ def test_lightning_trains_as_without_the_callback(package, tmp_path):
     callback = ExplanationsCallback(**given(tmp_path / "out"))
     assert equal(lit_trained(package, tmp_path), lit_trained(package, tmp_path, callback))
     assert callback.explanations.steps == [1, 2, 3]  # nothing of the sanity check
+    assert callback.explanations.failures == {}
     assert (tmp_path / "out" / "step-0003" / "grad-cam.png").is_file()
 
 
@@ -118,6 +119,26 @@ def test_lightning_writes_to_the_trainers_tensorboard(tmp_path):
     read = EventAccumulator(str(tmp_path)).Reload()
     assert read.Tags()["images"] == ["explanations/grad-cam"]
     assert "loss" in read.Tags()["scalars"]  # the trainer's own, in the same files
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_a_second_trainer_goes_on_counting_and_has_its_own_tensorboard(tmp_path):
+    pytest.importorskip("lightning.pytorch")
+    pytest.importorskip("tensorboard")
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from seewhy.integrations.lightning import ExplanationsCallback
+
+    callback = ExplanationsCallback(**given(tmp_path / "out", methods="grad-cam"))
+    for name in ("one", "two"):
+        logger = TensorBoardLogger(tmp_path, name=name, version="")
+        lit_trained("lightning.pytorch", tmp_path, callback, logger, epochs=2)
+    assert callback.explanations.steps == [1, 2, 3, 4]
+    assert len(list((tmp_path / "out").glob("*/grad-cam.npz"))) == 4
+    for name, steps in (("one", [1, 2]), ("two", [3, 4])):
+        images = EventAccumulator(str(tmp_path / name)).Reload().Images("explanations/grad-cam")
+        assert [each.step for each in images] == steps
 
 
 @pytest.mark.parametrize("silent", ["sanity_checking", "another process"])
@@ -145,6 +166,33 @@ def test_a_failure_does_not_end_lightnings_training(tmp_path):
     with pytest.warns(SeewhyWarning, match="grad-cam failed at epoch 1"):
         module = lit_trained("lightning.pytorch", tmp_path, callback)
     assert equal(module, lit_trained("lightning.pytorch", tmp_path))
+
+
+@pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
+def test_lightning_explains_the_classifier_within_a_module(package, monkeypatch):
+    pytest.importorskip(package)
+    from seewhy.integrations import lightning as own
+
+    monkeypatch.setattr(own, "_package", lambda: package)
+    own._callback.cache_clear()
+
+    class Holder(importlib.import_module(package).LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = body()
+
+    trainer = SimpleNamespace(
+        sanity_checking=False, is_global_zero=True, loggers=[], current_epoch=0
+    )
+    callback = own.ExplanationsCallback(**given(None, methods="grad-cam", network="net"))
+    callback.on_fit_start(trainer, Holder())
+    callback.on_train_epoch_end(trainer, Holder())
+    assert callback.explanations.steps == [1]
+    with pytest.warns(SeewhyWarning, match="Holder has no forward: .*network='net'"):
+        own.ExplanationsCallback(**given(None)).on_train_epoch_end(trainer, Holder())
+    callback = own.ExplanationsCallback(**given(None, network="head"))
+    with pytest.raises(MethodError, match=r"Holder has no 'head': give network= .*: net"):
+        callback.on_fit_start(trainer, Holder())
 
 
 class Net(nn.Module):
@@ -211,6 +259,51 @@ def test_hugging_face_is_called_at_the_end_of_an_epoch_by_the_first_process(tmp_
         state = TrainerState(epoch=epoch, is_world_process_zero=first)
         handler.on_epoch_end(arguments, state, TrainerControl())
     assert callback.explanations.steps == [1]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps"),
+    [
+        ([0.33], [1]),  # max_steps within the first epoch
+        ([1.0, 2.0, 2.33], [1, 2, 3]),  # within the third
+        ([1 / 3, 4 / 3, 7 / 3], [1, 2, 3]),  # an epoch of unknown length
+        ([0.9999999, 2.0000001], [1, 2]),  # rounding
+    ],
+)
+def test_hugging_face_counts_an_unfinished_epoch(epochs, steps):
+    pytest.importorskip("transformers")
+    from seewhy.integrations.huggingface import ExplanationsCallback
+
+    callback = ExplanationsCallback(**given(None, methods="grad-cam"))
+    net = Net()
+    for again in (0, steps[-1]):  # a second training with the same callback goes on counting
+        callback.on_train_begin(None, SimpleNamespace(epoch=None), None)
+        for epoch in epochs:
+            state = SimpleNamespace(epoch=epoch, is_world_process_zero=True)
+            callback.on_epoch_end(None, state, None, model=net)
+        assert callback.explanations.steps[-len(steps) :] == [again + each for each in steps]
+    assert len(callback.explanations.steps) == 2 * len(steps)
+
+
+def test_a_second_fit_of_keras_goes_on_counting(tmp_path):
+    keras = pytest.importorskip("keras")
+    from seewhy.integrations.keras import ExplanationsCallback
+
+    layers = keras.layers
+    parts = [layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input((SIDE, SIDE, 3)), *parts, layers.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    inputs, wanted = np.random.default_rng(0).random((8, SIDE, SIDE, 3)), np.arange(8) % 3
+    callback = ExplanationsCallback(**given(tmp_path, methods="grad-cam"))
+    watch = callback.explanations
+    for epochs, begins, steps in ((2, 0, [1, 2]), (1, 0, [1, 2, 3]), (4, 3, [1, 2, 3, 4])):
+        model.fit(
+            inputs, wanted, epochs=epochs, initial_epoch=begins, verbose=0, callbacks=[callback]
+        )
+        assert watch.steps == steps
+        assert len(list(tmp_path.glob("*/grad-cam.npz"))) == len(steps)
+    assert watch.failures == {}
+    assert pickle.loads(pickle.dumps(watch)).steps == watch.steps  # noqa: S301
 
 
 @pytest.mark.parametrize(

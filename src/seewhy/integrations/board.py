@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from seewhy.errors import MethodError, MissingDependencyError
-from seewhy.integrations.fixed import safe
 
 ROOM = "explanations"
 """What all tags begin with."""
@@ -49,17 +48,20 @@ class Board:
             self._writer = SummaryWriter(str(self._folder))
         return self._writer
 
-    def image(self, name: str, picture: Image.Image, step: int) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        """Return it without a writer of its own, which is open and opens again."""
+        return self.__dict__ | ({} if self._folder is None else {"_writer": None})
+
+    def image(self, tag: str, picture: Image.Image, step: int) -> None:
         """Write a picture."""
         pixels = np.asarray(picture.convert("RGB"))
-        self.writer.add_image(f"{ROOM}/{safe(name)}", pixels, step, dataformats="HWC")
+        self.writer.add_image(f"{ROOM}/{tag}", pixels, step, dataformats="HWC")
 
-    def numbers(self, what: Sequence[str], values: Iterable[tuple[str, float]], step: int) -> None:
-        """Write numbers by name, in groups within groups; those that are NaN are left out."""
-        for name, value in values:
+    def numbers(self, group: str, values: Iterable[tuple[str, float]], step: int) -> None:
+        """Write numbers by tag; those that are NaN are left out."""
+        for tag, value in values:
             if not math.isnan(value):
-                tag = "/".join((ROOM, *map(safe, what), safe(name)))
-                self.writer.add_scalar(tag, value, step)
+                self.writer.add_scalar(f"{ROOM}/{group}/{tag}", value, step)
 
     def flush(self) -> None:
         """Bring to disk what was written."""

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
-from torch import nn
 
 from seewhy.api import explain
-from seewhy.errors import MethodError, ModelError, PictureError, warn
-from seewhy.explanation import Explanation, Explanations
+from seewhy.errors import MethodError, PictureError
+from seewhy.explanation import Explanations
 from seewhy.integrations.board import Board
-from seewhy.integrations.fixed import Fixed
+from seewhy.integrations.failures import Failures
+from seewhy.integrations.fixed import Fixed, safe_names
 from seewhy.integrations.history import History
+from seewhy.integrations.trained import Trained, first_process
 from seewhy.integrations.untouched import evaluated, same_randomness, same_variables
 from seewhy.methods import Method, as_method
 from seewhy.model.layers import LayerSpec
-from seewhy.model.load import load
-from seewhy.model.model import Model
+from seewhy.model.tape.guard import alone
 from seewhy.run import Run, is_number
 from seewhy.targets import TargetSpec
 from seewhy.targets.several import target_of_each
-
-PARALLEL: tuple[Any, ...] = (nn.parallel.DistributedDataParallel, nn.DataParallel)
-"""Networks around the network: running them waits for the other processes."""
 
 
 class EpochExplanations:
@@ -38,8 +34,8 @@ class EpochExplanations:
     time, which may change. preprocess, labels: as for `seewhy.Model`, where `log` gets a plain
     network. folder: for a panel of each method over the epochs, and a picture and the numbers of
     each epoch; None writes none. tensorboard: a folder for event files, or a SummaryWriter.
-    every: epochs that are no multiple of it are passed over. layer, others, device, precision,
-    batch, seed: as for `seewhy.explain`.
+    every: epochs that are no multiple of it are passed over. layer: of the methods that have one.
+    others, device, precision, batch, seed: as for `seewhy.explain`.
 
     Training goes on as if nothing had been: modes, gradients, statistics and random states are put
     back, and an explanation that fails is a warning. Wrong arguments are errors here: PictureError,
@@ -74,6 +70,8 @@ class EpochExplanations:
         how = list(dict.fromkeys(as_method(each) for each in given))
         if not how:
             raise MethodError("there is nothing to explain by: give at least one method")
+        if layer is not None and not any(map(has_layer, how)):
+            raise MethodError(f"none of these methods uses a layer: leave layer={layer!r} out")
         for name, value in (("every", every), ("batch", 1 if batch is None else batch)):
             if not (is_number(value) and value >= 1):
                 raise MethodError(f"{name} is {value!r}: give a whole number, at least 1")
@@ -84,12 +82,18 @@ class EpochExplanations:
         self.folder = None if folder is None else Path(folder).expanduser()
         self.every = every
         self._how = {str(each): each for each in how}
-        self._target, self._preprocess, self._labels = target, preprocess, labels
-        self._options = {"layer": layer, "others": others, "device": device, "batch": batch}
+        self._target, self._layer = target, layer
+        self._options: dict[str, Any] = {"others": others, "device": device, "batch": batch}
         self._options |= {"precision": precision, "seed": seed}
-        self._histories: dict[str, History] = {}
-        self._told: set[str] = set()
-        self._model: tuple[Any, Model] | None = None
+        self._trained = Trained(preprocess, labels)
+        self._files = safe_names(self._how)
+        self._tags = list(safe_names(self.names).values())
+        self._histories = {
+            name: History(each, self._fixed, self.folder, self._files[name])
+            for name, each in self._how.items()
+        }
+        self._to_resume = list(self._histories.values())
+        self._failures = Failures()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -102,6 +106,14 @@ class EpochExplanations:
         return self._fixed.names
 
     @property
+    def failures(self) -> dict[tuple[int, str], str]:
+        """Why there is no answer, no file or no entry on the board, by (epoch, what).
+
+        what: a method, "grad-cam of cat" for one picture of it, "folder" or "tensorboard".
+        """
+        return dict(self._failures.reasons)
+
+    @property
     def steps(self) -> list[int]:
         """The epochs at which anything was explained, in order."""
         return sorted({step for each in self._histories.values() for step in each.steps})
@@ -112,21 +124,23 @@ class EpochExplanations:
         model: as for `seewhy.load`. step: the epochs that are done, 0 before training. An epoch
         that was logged before is replaced, and later ones are dropped: a run that goes back to a
         checkpoint writes them anew. Of several processes only the first does anything. Returns
-        the explanations by method, without those that failed: each is a SeewhyWarning, once for a
-        method. Raises MethodError for a step that is no whole number from 0.
+        the explanations by method, without those that failed. What failed, a method, "folder" or
+        "tensorboard", is a SeewhyWarning the first time, and stands in `failures` each time.
+        Raises MethodError for a step that is no whole number from 0.
         """
         if not (is_number(step) and step >= 0):
             raise MethodError(f"the step is {step!r}: give the number of the epoch, 0 or more")
-        if step % self.every or not _first_process():
+        if step % self.every or not first_process():
             return {}
         step, found = int(step), {}
         with same_randomness():
+            self._go_back(step)
+            self._trained.begin()
             for name in self._how:
-                try:
-                    found[name] = self._explained(model, name, step)
-                except Exception as error:  # noqa: BLE001 - nothing here may end a training
-                    self._tell(name, step, error)
-            self._write_numbers(step)
+                with self._failures.spared(name, step):
+                    found[name] = self._explained(model, name)
+            self._keep(step, found)
+            self._write(step)
         return found
 
     def panel(self, method: str | None = None) -> Image.Image:
@@ -154,91 +168,69 @@ class EpochExplanations:
         if self.tensorboard is not None:
             self.tensorboard.close()
 
-    def _explained(self, model: Any, name: str, step: int) -> Explanations:
-        """Explain by one method, keep and write that."""
-        with ExitStack() as stack:
-            stack.enter_context(same_variables(model))
-            known = self._known(model)
-            stack.enter_context(evaluated(known.module))
-            answers = explain(
-                known,
-                self._fixed.pictures,
-                self._target,
-                self._how[name],
-                **self._options,  # type: ignore[arg-type]
-            )
-        if not isinstance(answers, Explanations):  # one picture with the one target of a list
-            answers = Explanations([answers])
-        if name not in self._histories:
-            self._histories[name] = History(self._how[name], self.names, self.folder)
-        history = self._histories[name]
-        history.add(step, self._in_place(answers))
+    def _go_back(self, step: int) -> None:
+        """Take up what an earlier run has left, and drop what this one goes back behind."""
+        self._failures.go_back(step)
+        while self._to_resume:
+            with self._failures.spared("folder", step):
+                self._to_resume.pop().resume()
+        for history in self._histories.values():
+            history.go_back(step)
+
+    def _explained(self, model: Any, name: str) -> Explanations:
+        """Explain by one method."""
+        known, how = self._trained.model(model), self._how[name]
+        options = self._options | ({"layer": self._layer} if has_layer(how) else {})
+        with alone(known.module), same_variables(model), evaluated(known.module):
+            answers = explain(known, self._fixed.pictures, self._target, how, **options)
+        if isinstance(answers, Explanations):
+            return answers
+        return Explanations([answers])  # one picture with the one target of a list
+
+    def _keep(self, step: int, found: dict[str, Explanations]) -> None:
+        """Keep the answers by picture, and why there is none."""
+        for name, answers in found.items():
+            for failure in answers.failures:
+                self._failures.note(f"{name} of {failure.source}", step, failure.error)
+            given = {each.source: each for each in answers}
+            with self._failures.spared(name, step):
+                self._histories[name].add(step, [given.get(each) for each in self.names])
+
+    def _write(self, step: int) -> None:
+        """Write files and the board; where one fails, the other is written."""
+        for name, history in self._histories.items():
+            with self._failures.spared("folder", step):
+                history.save(step)
+            if self.tensorboard is not None and step in history.moments:
+                with self._failures.spared("tensorboard", step):
+                    self.tensorboard.image(self._files[name], history.sheet(step), step)
         if self.tensorboard is not None:
-            self.tensorboard.image(name, history.sheet(step), step)
-        history.save(step)
-        return answers
+            with self._failures.spared("tensorboard", step):
+                self._write_numbers(self.tensorboard, step)
 
-    def _in_place(self, answers: Explanations) -> list[Explanation | None]:
-        """The answers by picture: those that failed are not among them."""
-        found = {each.source: each for each in answers}
-        return [found.get(name) for name in self.names]
-
-    def _known(self, model: Any) -> Model:
-        """The model with what belongs to it, made once: what it has found out is not sought again.
-
-        Raises ModelError for weights that are spread over processes.
-        """
-        core = model.module if isinstance(model, PARALLEL) else model
-        if self._model is None or self._model[0] is not core:
-            self._model = (core, load(core, preprocess=self._preprocess, labels=self._labels))
-        known = self._model[1]
-        if any(map(_spread, known.module.parameters())):
-            raise ModelError(
-                "its weights are spread over several processes: explain a checkpoint instead"
-            )
-        return known
-
-    def _write_numbers(self, step: int) -> None:
+    def _write_numbers(self, board: Board, step: int) -> None:
         """Write the scores, the same for all methods, and each method's similarities."""
-        if self.tensorboard is None:
-            return
-        try:
-            scores: dict[str, float] = {}
-            for method, history in self._histories.items():
-                row = zip(self.names, history.moments.get(step, ()), strict=False)
-                given = {name: each for name, each in row if each is not None}
-                scores = {name: each.score for name, each in given.items()} | scores
-                alike = [(name, each.similarity) for name, each in given.items()]
-                self.tensorboard.numbers(("similarity", method), alike, step)
-            self.tensorboard.numbers(("score",), scores.items(), step)
-            self.tensorboard.flush()
-        except Exception as error:  # noqa: BLE001 - nothing here may end a training
-            self._tell("tensorboard", step, error)
-
-    def _tell(self, what: str, step: int, error: Exception) -> None:
-        """Warn of what failed, the first time that this does."""
-        if what in self._told:
-            return
-        self._told.add(what)
-        warn(
-            f"{what} failed at epoch {step} ({type(error).__name__}: {error}): training goes on, "
-            "and should it fail again that is not said"
-        )
+        scores: dict[str, float] = {}
+        for method, history in self._histories.items():
+            row = zip(self._tags, history.moments.get(step, ()), strict=False)
+            given = {tag: each for tag, each in row if each is not None}
+            scores = {tag: each.score for tag, each in given.items()} | scores
+            alike = [(tag, each.similarity) for tag, each in given.items()]
+            board.numbers(f"similarity/{self._files[method]}", alike, step)
+        board.numbers("score", scores.items(), step)
+        board.flush()
 
     def _history(self, method: str | None) -> History:
         name = self.methods[0] if method is None else str(as_method(method))
-        if name not in self._histories:
-            known = ", ".join(self._histories) or "nothing yet"
-            raise MethodError(f"nothing was explained by {name!r}: logged is {known}")
-        return self._histories[name]
+        known = {name: history for name, history in self._histories.items() if history.moments}
+        if name not in known:
+            logged = ", ".join(known) or "nothing yet"
+            raise MethodError(
+                f"nothing was explained by {name!r}: logged is {logged}; .failures says what failed"
+            )
+        return known[name]
 
 
-def _first_process() -> bool:
-    """Whether this is the only process of the training, or the first."""
-    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not spread or torch.distributed.get_rank() == 0
-
-
-def _spread(weight: nn.Parameter) -> bool:
-    """Whether a weight is in parts, of which other processes have some."""
-    return hasattr(weight, "device_mesh") or type(weight).__name__ == "FlatParameter"
+def has_layer(how: Method) -> bool:
+    """Tell whether `layer=` says anything to a method."""
+    return any(each.name == "layer" for each in fields(how))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,9 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from PIL import Image
 from torch import Tensor
 
-from seewhy.draw import Cell, colorbar, panel, save_image, write_whole
+from seewhy.draw import Cell, colorbar, panel, save_image, to_png_bytes, write_whole
 from seewhy.explanation import Explanation
-from seewhy.integrations.fixed import safe
+from seewhy.integrations.fixed import Fixed
 from seewhy.methods import Method
 from seewhy.shown import SMALL, reduced
 
@@ -32,17 +31,22 @@ BLANK = (236, 236, 236)
 class Moment:
     """What one picture's explanation was at one epoch.
 
-    image: the map over the picture, small. map: float32, what is compared with the epoch before.
-    empty: there is nothing in it to be seen. similarity: the rank correlation with the map of the
-    epoch before, NaN where there is none.
+    png: the map over the picture, small, as a file, which takes less memory. map: float32, what is
+    compared with the epoch before. empty: there is nothing in it to be seen. similarity: the rank
+    correlation with the map of the epoch before, NaN where there is none.
     """
 
-    image: Image.Image
+    png: bytes
     map: np.ndarray
     score: float
     target: str
     empty: bool = False
     similarity: float = math.nan
+
+    @property
+    def image(self) -> Image.Image:
+        """The map over the picture."""
+        return Image.open(io.BytesIO(self.png)).convert("RGB")
 
     @property
     def remark(self) -> str:
@@ -60,37 +64,46 @@ class Moment:
             image = reduced(why.draw("heatmap"))
         else:
             image = reduced(why.picture if empty else why.overlay())
-        return cls(image, _small(flat), why.score, why.target, empty)
+        return cls(to_png_bytes(image), _small(flat), why.score, why.target, empty)
 
 
 class History:
     """One method's explanations of fixed pictures, by epoch.
 
-    folder: where they are written, and were written by a run that this one resumes; or None.
+    fixed: the pictures. folder: where they are written, and were written by a run that this one
+    resumes; or None. file: what its files are called there.
     """
 
-    def __init__(self, how: Method, names: Sequence[str], folder: Path | None) -> None:
-        self.method, self.names = str(how), tuple(names)
+    def __init__(self, how: Method, fixed: Fixed, folder: Path | None, file: str) -> None:
+        self.method, self.names = str(how), fixed.names
         self.moments: dict[int, list[Moment | None]] = {}
         self.photos: list[Image.Image | None] = [None] * len(self.names)
-        self._signed, self._folder = how.display == "signed", folder
-        if folder is not None:
-            for path in folder.glob(f"step-*/{safe(self.method)}.npz"):
-                self._read(path)
+        self._contents, self._signed = fixed.contents, how.display == "signed"
+        self._folder, self._file = folder, file
+        self._gone: list[int] = []
 
     @property
     def steps(self) -> list[int]:
         """The epochs there are, in order."""
         return sorted(self.moments)
 
+    def resume(self) -> None:
+        """Take up what an earlier run has written of these very pictures."""
+        if self._folder is not None:
+            for path in self._folder.glob(f"step-*/{self._file}.npz"):
+                self._read(path)
+
+    def go_back(self, step: int) -> None:
+        """Drop an epoch and all later ones: they were of a run that is abandoned here."""
+        for old in [each for each in self.moments if each >= step]:
+            del self.moments[old]
+            self._gone.append(old)
+
     def add(self, step: int, answers: Sequence[Explanation | None]) -> None:
         """Keep an epoch's answers, one for each picture, None where there is none.
 
-        An epoch that was there is replaced, and later ones are gone: they were of a run that this
-        one has gone back behind.
+        It is the last epoch: `go_back` has dropped what came later.
         """
-        for old in [each for each in self.moments if each >= step]:
-            self._forget(old)
         before = self.moments[self.steps[-1]] if self.moments else [None] * len(answers)
         row: list[Moment | None] = []
         for place, (why, last) in enumerate(zip(answers, before, strict=True)):
@@ -129,12 +142,25 @@ class History:
         return self._with_scale(panel(cells, width=SMALL))
 
     def save(self, step: int) -> None:
-        """Write an epoch's sheet and numbers, and the panel; SaveError where that fails."""
+        """Write an epoch's sheet and numbers, and the panel; remove what was dropped.
+
+        Raises SaveError or OSError where that fails.
+        """
         if self._folder is None:
+            self._gone.clear()
+        if self._folder is None or not (self._gone or step in self.moments):
             return
-        save_image(self.sheet(step), self._path(step, ".png"))
-        write_whole(self._path(step, ".npz"), self._packed(step))
-        save_image(self.panel(), self._folder / f"{safe(self.method)}.png")
+        while self._gone:
+            for suffix in (".png", ".npz"):
+                self._path(self._gone[-1], suffix).unlink(missing_ok=True)
+            self._gone.pop()
+        if step in self.moments:
+            save_image(self.sheet(step), self._path(step, ".png"))
+            write_whole(self._path(step, ".npz"), self._packed(step))
+        if self.moments:
+            save_image(self.panel(), self._folder / f"{self._file}.png")
+        else:
+            (self._folder / f"{self._file}.png").unlink(missing_ok=True)
 
     def _with_scale(self, drawn: Image.Image) -> Image.Image:
         """The drawing, and below it what the method's colours mean."""
@@ -146,13 +172,7 @@ class History:
 
     def _path(self, step: int, suffix: str) -> Path:
         assert self._folder is not None  # noqa: S101 - callers have asked
-        return self._folder / f"step-{step:04d}" / f"{safe(self.method)}{suffix}"
-
-    def _forget(self, step: int) -> None:
-        del self.moments[step]
-        if self._folder is not None:
-            for suffix in (".png", ".npz"):
-                self._path(step, suffix).unlink(missing_ok=True)
+        return self._folder / f"step-{step:04d}" / f"{self._file}{suffix}"
 
     def _packed(self, step: int) -> bytes:
         """An epoch as the bytes of an .npz of plain arrays."""
@@ -160,7 +180,9 @@ class History:
         known = [place for place, each in enumerate(row) if each is not None]
         given = [each for each in row if each is not None]
         arrays: dict[str, np.ndarray] = {
+            "method": np.array(self.method),
             "names": np.array(self.names),
+            "contents": np.array(self._contents),
             "known": np.array(known, dtype=np.int64),
             "scores": np.array([each.score for each in given]),
             "targets": np.array([each.target for each in given], dtype=np.str_),
@@ -175,22 +197,23 @@ class History:
 
     def _read(self, path: Path) -> None:
         """Take up an epoch that was written; one of other pictures, or damaged, is passed over."""
+        own = (self.method, list(self.names), list(self._contents))
         try:
             step = int(path.parent.name.removeprefix("step-"))
             with np.load(path, allow_pickle=False) as stored:
-                if tuple(stored["names"].tolist()) != self.names:
+                if tuple(stored[key].tolist() for key in ("method", "names", "contents")) != own:
                     return
                 row: list[Moment | None] = [None] * len(self.names)
                 for index, place in enumerate(stored["known"].tolist()):
                     row[place] = Moment(
-                        Image.fromarray(stored[f"image{place}"]),
+                        to_png_bytes(Image.fromarray(stored[f"image{place}"])),
                         stored[f"map{place}"],
                         float(stored["scores"][index]),
                         str(stored["targets"][index]),
                         bool(stored["empty"][index]),
                         float(stored["similarities"][index]),
                     )
-        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        except Exception:  # noqa: BLE001 - zipfile, zlib and NumPy raise anything
             return
         self.moments[step] = row
 

@@ -50,11 +50,8 @@ def guard(
     if known is not None and known.holder == me:
         yield  # an outer guard of this thread has done it all
         return
-    parts = everything(module)
-    with _ours:
-        holdings = [_holdings.setdefault(part, _Holding()) for part in parts]
     with ExitStack() as stack:
-        stack.enter_context(_locked([each.lock for each in sorted(holdings, key=id)]))
+        parts, holding = stack.enter_context(alone(module))
         _check(parts, device, dtype)
         stack.enter_context(_restored(parts))
         _evaluate(parts, type(module).__name__)
@@ -62,11 +59,25 @@ def guard(
         stack.enter_context(_eager())
         kind = device if device is not None else home(module)[0]
         stack.enter_context(torch.autocast(kind.type, enabled=False))
-        holdings[0].holder = me
+        holding.holder = me
         try:
             yield
         finally:
-            holdings[0].holder = None
+            holding.holder = None
+
+
+@contextmanager
+def alone(module: nn.Module) -> Iterator[tuple[list[nn.Module], _Holding]]:
+    """Let no other thread explain any part of a module meanwhile; nothing of it is changed.
+
+    Gives the module's parts, and who holds the whole. What is read of modes and gradients without
+    it may be what another thread has set for a while.
+    """
+    parts = everything(module)
+    with _ours:
+        holdings = [_holdings.setdefault(part, _Holding()) for part in parts]
+    with _locked([each.lock for each in sorted(holdings, key=id)]):
+        yield parts, holdings[0]
 
 
 @contextmanager
