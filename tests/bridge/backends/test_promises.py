@@ -13,7 +13,10 @@ from seewhy.testing.kinds import KINDS, Kind
 
 QUICK = ("grad-cam", "ablation-cam", "integrated-gradients", "rise")
 OPERATIONS = "operations of torch's own"
-CHEAP = {"rise": "rise:samples=16"}
+CHEAP = {
+    "rise": "rise:samples=16",
+    "extremal-perturbation": "extremal-perturbation:steps=60,areas=0.1",
+}
 
 _nets = {name: make() for name, make in MAKES.items()}
 _modules = {name: sw.Model(net).module for name, net in _nets.items()}
