@@ -47,6 +47,8 @@ def seewhy(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if BROWSER is None:
+        pytest.skip("neither chromium nor google-chrome here")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=BROWSER, args=OPTIONS)
         yield browser
