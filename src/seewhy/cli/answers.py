@@ -51,10 +51,11 @@ class Document(Answers):
     _page: Path | None = None
 
     def add(self, why: Explanation, files: list[Path]) -> None:
-        """Write one object."""
-        self._screen.raw(("," if self._begun else '{"explanations": [') + "\n")
+        """Write one object, in one piece: an interrupt must not leave a comma without one."""
+        text = as_json(as_data(why, files), indent=None)
+        start = "," if self._begun else '{"explanations": ['
         self._begun = True
-        self._screen.raw(as_json(as_data(why, files), indent=None))
+        self._screen.raw(f"{start}\n{text}")
 
     def add_page(self, file: Path) -> None:
         """Note where the page is."""
