@@ -310,10 +310,9 @@ class Model:
         return min(fit, self.offers.batch or fit)
 
     def steady(self, run: Run) -> Run:
-        """Return a run in which a picture's scores are the same to the bit in any batch.
+        """Return the run for work whose steps build on each other, over which rounding grows.
 
-        For work whose steps build on each other, over which rounding grows. Torch rounds all rows
-        alike; other frameworks by how many there are, so theirs run one at a time.
+        Other frameworks round by how many rows there are, so theirs run one at a time.
         """
         return replace(run, memory=1) if hasattr(self.module, "framework") else run
 
