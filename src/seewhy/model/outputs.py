@@ -39,12 +39,13 @@ def tell_of_others(outputs: Any) -> None:
     if len(heads) < 2:
         return
     shapes = ", ".join(str(tuple(each.shape[1:])) for each in heads)
-    names = [n for n, each in outputs.items() if each is heads[0]] if _maps(outputs) else [0]
-    how = f"target=lambda outputs: outputs[{next(iter(names), 0)!r}][:, 3]"
+    sequence = outputs if isinstance(outputs, list | tuple) else ()
+    listed = outputs.items() if _maps(outputs) else enumerate(sequence)
+    other = next((name for name, each in listed if each is heads[1]), 1)
     warn(
         f"the network has {len(heads)} outputs that could be class scores, of the shapes {shapes}, "
-        f"and the first of them is explained; for another give a function of the outputs, such as "
-        f"{how}"
+        "and the first of them is explained; for another give a function of the outputs, such as "
+        f"target=lambda outputs: outputs[{other!r}][:, 0]"
     )
 
 

@@ -85,7 +85,7 @@ def test_of_several_outputs_classes_are_explained_and_rivals_named():
     found = sw.explain(net, values, method="gradient")[0]
     assert found.score == pytest.approx(expected.max(), rel=1e-4)
     both = drawn(keras.Model(given, {"color": color, "kind": kind}), 2)
-    with pytest.warns(SeewhyWarning, match=r"2 outputs .*\(3,\), \(5,\).*'color'"):
+    with pytest.warns(SeewhyWarning, match=r"2 outputs .*\(3,\), \(5,\).*'kind'"):
         sw.explain(both, values, method="gradient")
     other = sw.explain(both, values, lambda outputs: outputs["kind"][:, 3], "gradient")[0]
     expected = keras.ops.convert_to_numpy(both(np.moveaxis(values.numpy(), 1, -1))["kind"])
